@@ -1,0 +1,22 @@
+//! The pure core: what a workflow is, where a saga stands, and how it moves.
+//!
+//! Nothing here does I/O or reads a clock: `now` comes in as an argument, randomness is seeded by ids. The one
+//! entry point is [`advance`] (and [`start`] for its first event).
+
+pub mod definition;
+pub mod effect;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod protocol;
+pub mod state;
+
+mod advance;
+mod compile;
+mod view;
+
+pub mod tickets;
+
+pub use advance::{Refused, Transition, advance, rebuild, start};
+pub use compile::{Compiled, Problem};
+pub use view::{SagaView, StepView, view};
