@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The engine: a thin shell that applies [`workflows::advance`] to whole batches of events, keeps sagas in Postgres
+//! and talks to workers over Kafka.
+//!
+//! [`Engine`] is the cheap handle to all of it.
+
+pub mod options;
+pub mod store;
+
+mod clock;
+mod definition_cache;
+mod engine;
+mod error;
+
+pub use clock::DatabaseClock;
+pub use definition_cache::{DefinitionCache, Deployed};
+pub use engine::{Applied, Engine, NewSaga, SignalReceipt, StartedSaga};
+pub use error::EngineError;
+pub use options::EngineOptions;
+
+/// Brings the database's schema up to date. Any number of processes may do so at once.
+pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    sqlx::migrate!("../migrations").run(pool).await
+}

@@ -1,0 +1,106 @@
+//! What can be set about the engine, and every limit of it, each with the reason for its number.
+
+use std::time::Duration;
+
+/// Sagas in one batch. The prototype's throughput was flat from 500 on; a thousand keeps one commit under about 50 ms.
+pub const SAGAS_PER_BATCH_MAX: usize = 1_000;
+/// Bytes of inputs and results in one batch: a commit of more would keep everyone else waiting.
+pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events that may wait for their batch; past it callers of the API are told to come back (about 3 s of work).
+pub const INBOUND_MAX: usize = 20_000;
+/// A second batch runs beside the first only when this many events wait: below it, it would only make both smaller.
+pub const SECOND_LANE_BACKLOG_MIN: usize = 300;
+/// Batches in flight at once; more than two gained nothing on two cores.
+pub const LANES_MAX: usize = 2;
+/// Times a batch is read and applied again because somebody else moved one of its sagas, before it is split.
+pub const STALE_RETRIES_MAX: u32 = 5;
+/// Live sagas whose state is kept in memory, about 4 KB each.
+pub const CACHED_SAGAS_MAX: usize = 20_000;
+/// Bytes of messages handed to the Kafka client and not yet acknowledged; past it, messages wait in the outbox table.
+pub const UNACKNOWLEDGED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Outbox rows read in one sweep: at about 1 MB a row it bounds the sweep's memory.
+pub const OUTBOX_SWEEP_ROWS_MAX: i64 = 20;
+/// Timers claimed at once: half a batch, so that an expiry storm leaves room for results.
+pub const TIMERS_PER_CLAIM_MAX: i64 = 500;
+/// A claimed timer that nobody has dealt with comes back after this long: its claimer died.
+pub const TIMER_LEASE: Duration = Duration::from_secs(15);
+/// The longest sleep between looks at the timer table: timers set by other replicas are seen after that.
+pub const TIMER_POLL_MAX: Duration = Duration::from_millis(500);
+/// The shortest interval of the sweep for unanswered attempts.
+pub const ATTEMPT_SWEEP_MIN: Duration = Duration::from_secs(1);
+/// Overdue attempts found in one sweep.
+pub const ATTEMPTS_PER_SWEEP_MAX: i64 = 5_000;
+/// Sagas read in one page when everything live is dispatched again.
+pub const REDISPATCH_PAGE: i64 = 500;
+/// How often those who wait for a saga look whether another replica has finished it.
+pub const WAIT_POLL: Duration = Duration::from_millis(200);
+/// Sagas that can be waited for at once.
+pub const WAITERS_MAX: usize = 50_000;
+/// A replica says this often that it lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A replica that has been silent for this long is taken for dead, and its outbox rows are published by others.
+pub const INSTANCE_LEASE: Duration = Duration::from_secs(10);
+/// Bytes of an idempotency key, business key, signal id or signal name.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Labels of one saga.
+pub const TAGS_MAX: usize = 32;
+/// Results taken from Kafka whose transitions are not yet committed, per replica: a few batches.
+pub const UNCOMMITTED_RESULTS_MAX: usize = 8 * SAGAS_PER_BATCH_MAX;
+
+/// How the engine runs. [`EngineOptions::default`] is meant for production.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Connections of the hot path; the engine makes them itself, with its own session settings.
+    pub connections: u32,
+    /// Sagas in one batch, at most [`SAGAS_PER_BATCH_MAX`].
+    pub sagas_per_batch_max: usize,
+    /// Keep live sagas' states in memory (dropped at the first sign of another writer).
+    pub cache: bool,
+    /// Live sagas kept in memory.
+    pub cached_sagas_max: usize,
+    /// The consumer group on the results topic; replicas share it.
+    pub results_group: String,
+    /// `ce_source` of the facts.
+    pub event_source: String,
+    /// How long ended sagas, with their journals, are kept.
+    pub keep_ended: Duration,
+    /// How long start keys are kept, at least.
+    pub keep_start_keys: Duration,
+    /// How long a signal waits for a saga that isn't there.
+    pub keep_parked_signals: Duration,
+    /// How often retention runs.
+    pub retention_interval: Duration,
+    /// How long `shutdown` waits for what is under way.
+    pub drain_timeout: Duration,
+    /// Where the engine pretends to crash, for tests.
+    pub failpoint: Failpoint,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            connections: 6,
+            sagas_per_batch_max: SAGAS_PER_BATCH_MAX,
+            cache: true,
+            cached_sagas_max: CACHED_SAGAS_MAX,
+            results_group: "sagaline-orchestrator".to_owned(),
+            event_source: "/sagaline".to_owned(),
+            keep_ended: Duration::from_secs(30 * 24 * 3600),
+            keep_start_keys: Duration::from_secs(48 * 3600),
+            keep_parked_signals: Duration::from_secs(24 * 3600),
+            retention_interval: Duration::from_secs(3600),
+            drain_timeout: Duration::from_secs(10),
+            failpoint: Failpoint::None,
+        }
+    }
+}
+
+/// A place where an engine pretends to have crashed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failpoint {
+    /// Nowhere.
+    #[default]
+    None,
+    /// Between a batch's commit and the publishing of its messages: nothing is ever sent.
+    BeforePublish,
+}
