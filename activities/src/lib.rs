@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What touches the outside: seats, payments, notifications. Each is an activity that workers run, idempotent by its key.
+
+pub mod activity;
+pub mod typed;
+
+pub use activity::{Activity, Announcement, BatchActivity, Handler, Registry, Schemas, TaskContext};
