@@ -1,0 +1,66 @@
+//! How to reach Kafka, and the client settings that every producer and consumer of ours shares.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+
+/// Partitions of a topic, unless said otherwise.
+const PARTITIONS_DEFAULT: u32 = 10;
+
+/// How long a request to the broker may take before the caller is told that it failed.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// `host:port`, several joined by commas.
+    pub brokers: String,
+    /// Names this client in the broker's logs and metrics.
+    pub client_id: String,
+    /// Partitions of every topic. All processes must agree on it, for it chooses a saga's partition.
+    pub partitions: u32,
+    /// Copies of every partition of the topics that we create.
+    pub replication: i32,
+}
+
+impl KafkaConfig {
+    /// The brokers at `brokers`, ten partitions, one copy.
+    pub fn new(brokers: impl Into<String>, client_id: impl Into<String>) -> Self {
+        KafkaConfig {
+            brokers: brokers.into(),
+            client_id: client_id.into(),
+            partitions: PARTITIONS_DEFAULT,
+            replication: 1,
+        }
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", &self.client_id)
+            // Reconnect soon after an outage: librdkafka's own limit of ten seconds would show in a saga's latency.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            // Each idle broker connection would otherwise be reported as an error once it is closed.
+            .set("log.connection.close", "false")
+            // A topic or partition created by another process is seen within this time.
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("socket.nagle.disable", "true");
+        client
+    }
+}
+
+/// Sends librdkafka's complaints to `tracing`, as warnings: it goes on trying by itself.
+#[derive(Clone, Debug, Default)]
+pub struct QuietContext;
+
+impl ClientContext for QuietContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", %error, reason, "the Kafka client reports a problem and goes on trying");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for QuietContext {}

@@ -1,0 +1,208 @@
+//! A broker inside this process: librdkafka's mock cluster, for `dev`, tests, and machines without Java.
+//!
+//! It speaks Kafka's protocol on a port of 127.0.0.1, so that other processes can use it too. It keeps about 5 MB or
+//! 100,000 messages a partition, dropping the oldest, and forgets everything when it ends; sagas survive both. It
+//! cannot create topics on request, so its owner watches a topic of wishes ([`WISHES_TOPIC`]) and grants them.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use crate::config::{KafkaConfig, QuietContext};
+use crate::error::TransportError;
+use crate::producer::{Outgoing, Producer};
+
+/// Carries the names of topics that clients would like to be created.
+const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
+/// How often the owner looks whether it shall do something else than wait for wishes.
+const TURN: Duration = Duration::from_millis(20);
+/// How long the broker's first sign of life may take.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A broker inside this process; gone when dropped, with all it held.
+pub struct InProcessBroker {
+    brokers: String,
+    partitions: u32,
+    commands: mpsc::Sender<Command>,
+    owner: Option<JoinHandle<()>>,
+}
+
+enum Command {
+    Create(Vec<String>, mpsc::Sender<Result<(), KafkaError>>),
+    SetDown(bool, mpsc::Sender<Result<(), KafkaError>>),
+    Leave,
+}
+
+impl InProcessBroker {
+    /// Starts one whose topics will have this many partitions.
+    ///
+    /// # Errors
+    /// If no port can be had, or the broker doesn't answer.
+    pub fn start(partitions: u32) -> Result<Self, TransportError> {
+        let (commands, orders) = mpsc::channel();
+        let (started, starting) = mpsc::channel();
+        // The cluster's handle can't be moved between threads, so one thread owns it.
+        let owner = std::thread::Builder::new()
+            .name("kafka-in-process".into())
+            .spawn(move || match Owner::start(partitions) {
+                Ok(owner) => {
+                    let _ = started.send(Ok(owner.cluster.bootstrap_servers()));
+                    owner.run(&orders);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            })
+            .map_err(|error| TransportError::InProcess(error.to_string()))?;
+        let brokers = starting
+            .recv_timeout(START_TIMEOUT)
+            .map_err(|_| TransportError::InProcess("it does not answer".into()))?
+            .map_err(|error| TransportError::InProcess(error.to_string()))?;
+        Ok(InProcessBroker {
+            brokers,
+            partitions,
+            commands,
+            owner: Some(owner),
+        })
+    }
+
+    /// `host:port` to connect to.
+    pub fn brokers(&self) -> String {
+        self.brokers.clone()
+    }
+
+    /// How to reach it.
+    pub fn config(&self, client_id: &str) -> KafkaConfig {
+        KafkaConfig {
+            partitions: self.partitions,
+            ..KafkaConfig::new(self.brokers.clone(), client_id)
+        }
+    }
+
+    /// Creates topics; those that are there already stay as they are.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub fn create_topics(&self, topics: &[String]) -> Result<(), TransportError> {
+        self.order(|answer| Command::Create(topics.to_vec(), answer))
+    }
+
+    /// Plays an outage: cuts all connections and takes no new ones, until called with `false`.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub fn set_down(&self, down: bool) -> Result<(), TransportError> {
+        self.order(|answer| Command::SetDown(down, answer))
+    }
+
+    fn order(
+        &self,
+        command: impl FnOnce(mpsc::Sender<Result<(), KafkaError>>) -> Command,
+    ) -> Result<(), TransportError> {
+        let gone = || TransportError::InProcess("it has ended".into());
+        let (answer, answered) = mpsc::channel();
+        self.commands.send(command(answer)).map_err(|_| gone())?;
+        answered
+            .recv()
+            .map_err(|_| gone())?
+            .map_err(TransportError::kafka("ordering the in-process broker"))
+    }
+}
+
+impl Drop for InProcessBroker {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Leave);
+        if let Some(owner) = self.owner.take() {
+            let _ = owner.join();
+        }
+    }
+}
+
+/// Asks an in-process broker, wherever it runs, for topics.
+pub(crate) async fn request_topics(config: &KafkaConfig, topics: &[String]) -> Result<(), TransportError> {
+    let producer = Producer::new(config)?;
+    let payload = topics.join("\n").into_bytes();
+    let message = Outgoing {
+        topic: WISHES_TOPIC.to_owned(),
+        partition: 0,
+        key: None,
+        headers: Vec::new(),
+        payload,
+    };
+    producer.send(message).await
+}
+
+struct Owner {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    wishes: BaseConsumer<QuietContext>,
+    partitions: i32,
+}
+
+impl Owner {
+    fn start(partitions: u32) -> Result<Self, KafkaError> {
+        let partitions = partitions as i32;
+        let cluster = MockCluster::new(1)?;
+        cluster.create_topic(WISHES_TOPIC, 1, 1)?;
+        let wishes: BaseConsumer<QuietContext> = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("client.id", "sagaline-in-process-owner")
+            .set("group.id", "sagaline-in-process-owner")
+            .set("enable.auto.commit", "false")
+            .create_with_context(QuietContext)?;
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(WISHES_TOPIC, 0, Offset::Beginning)?;
+        wishes.assign(&assignment)?;
+        Ok(Owner {
+            cluster,
+            wishes,
+            partitions,
+        })
+    }
+
+    fn run(self, orders: &mpsc::Receiver<Command>) {
+        loop {
+            loop {
+                match orders.try_recv() {
+                    Ok(Command::Create(topics, answer)) => {
+                        let _ = answer.send(topics.iter().try_for_each(|topic| self.create(topic)));
+                    }
+                    Ok(Command::SetDown(true, answer)) => {
+                        let _ = answer.send(self.cluster.broker_down(-1));
+                    }
+                    Ok(Command::SetDown(false, answer)) => {
+                        let _ = answer.send(self.cluster.broker_up(-1));
+                    }
+                    Ok(Command::Leave) | Err(mpsc::TryRecvError::Disconnected) => return,
+                    Err(mpsc::TryRecvError::Empty) => break,
+                }
+            }
+            match self.wishes.poll(TURN) {
+                Some(Ok(message)) => self.grant(message.payload().unwrap_or_default()),
+                Some(Err(error)) => tracing::debug!(%error, "waiting for wishes"),
+                None => {}
+            }
+        }
+    }
+
+    fn grant(&self, wishes: &[u8]) {
+        for topic in String::from_utf8_lossy(wishes).lines() {
+            if let Err(error) = self.create(topic) {
+                tracing::warn!(topic, %error, "the in-process broker could not create a topic");
+            }
+        }
+    }
+
+    fn create(&self, topic: &str) -> Result<(), KafkaError> {
+        match self.cluster.create_topic(topic, self.partitions, 1) {
+            Err(KafkaError::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
