@@ -114,6 +114,12 @@ pub struct Step {
     /// Where every other error leads. Left out: `compensate` before the pivot, `operator` after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otherwise: Option<Route>,
+    /// Codes of definite failures after which the next attempt keeps its idempotency key, because the request never
+    /// got as far as being carried out (connection refused, rate-limited). After any other failure the key is new, since
+    /// a provider replays a stored failure. Wrongly listed, a code means a retry that can't succeed; wrongly left out, a
+    /// repeated task could have its effect beside the next attempt's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_key_codes: Vec<String>,
     /// Facts published as the step gets on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emit: Vec<StepEmit>,
@@ -142,6 +148,10 @@ pub struct Action {
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub attempt_timeout: Option<Duration>,
+    /// For a probe: codes of its failures that mean "no trace of the effect". The step's attempt is then repeated under
+    /// the *same* key. Any other failure is the effect's own, definite one, and the next attempt gets a new key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent_codes: Vec<String>,
 }
 
 /// How failed attempts are repeated: the n-th retry waits `initial · factor^(n-1)`, at most `cap`,
@@ -185,12 +195,18 @@ impl Default for Retry {
 impl Retry {
     /// For work that must get done, such as compensations: twenty attempts, then an operator.
     pub fn persistent() -> Self {
-        Retry { max_attempts: Some(20), ..Retry::default() }
+        Retry {
+            max_attempts: Some(20),
+            ..Retry::default()
+        }
     }
 
     /// One attempt, no more.
     pub fn never() -> Self {
-        Retry { max_attempts: Some(1), ..Retry::default() }
+        Retry {
+            max_attempts: Some(1),
+            ..Retry::default()
+        }
     }
 }
 
@@ -212,7 +228,7 @@ pub enum Route {
     },
     /// Go on as if the step had succeeded; its output is null, its error remains readable.
     Continue {},
-    /// Go on at the named node of the same or an enclosing sequence.
+    /// Go on at the named node: a later one of the same or an enclosing sequence (so every saga ends).
     GoTo {
         /// The node's name.
         node: String,

@@ -13,10 +13,12 @@ pub mod state;
 
 mod advance;
 mod compile;
+mod expr;
+mod retry;
 mod view;
 
 pub mod tickets;
 
-pub use advance::{Refused, Transition, advance, rebuild, start};
+pub use advance::{Applied, Refused, Transition, advance, apply, rebuild, start};
 pub use compile::{Compiled, Problem};
 pub use view::{SagaView, StepView, view};

@@ -15,7 +15,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Signals parked at one saga that nobody has waited for yet.
 pub const PARKED_SIGNALS_MAX: usize = 100;
-/// `go_to` jumps in one saga's life, so that a definition cannot loop for ever.
-pub const JUMPS_MAX: u32 = 1_000;
 /// Nodes passed in one transition.
 pub const NODES_PER_TRANSITION_MAX: usize = 10_000;
+/// Macros (`map`, `filter`, `all`, `exists`) inside one another in one expression: one level keeps the cost linear
+/// in the size of the data.
+pub const EXPRESSION_MACRO_DEPTH_MAX: usize = 1;
+/// How long past a task's deadline the orchestrator still waits for the worker's own word on it.
+pub const ANSWER_GRACE: std::time::Duration = std::time::Duration::from_millis(500);

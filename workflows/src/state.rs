@@ -127,9 +127,6 @@ pub struct State {
     /// Why it ends or ended, other than by completion.
     #[serde(rename = "wy", default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
-    /// Jumps backwards so far, bounded by [`crate::limits::JUMPS_MAX`].
-    #[serde(rename = "jp", default, skip_serializing_if = "is_zero")]
-    pub jumps: u32,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -286,6 +283,9 @@ pub struct Record {
     /// The input it ran with, kept where a compensation, probe or fence will want it.
     #[serde(rename = "i", default, skip_serializing_if = "Value::is_null")]
     pub input: Value,
+    /// Attempt and epoch of the answer that brought the success, to know its duplicates by.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub won_by: Option<(u32, u32)>,
 }
 
 /// Whether a step's effect is there.

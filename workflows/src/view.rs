@@ -1,12 +1,15 @@
 //! A saga's state in words, for APIs.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::compile::Compiled;
-use crate::ids::Timestamp;
-use crate::state::{State, Status, StepError};
+use crate::compile::{Compiled, Kind};
+use crate::ids::{SagaId, Timestamp};
+use crate::protocol::Role;
+use crate::state::{Active, NodeIndex, Progress, Standing, State, Status, StepError};
 
 /// What is to be seen of a saga.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +62,104 @@ pub struct StepView {
 }
 
 /// A saga's state in words.
-pub fn view(definition: &Compiled, state: &State) -> SagaView {
-    let _ = (definition, state);
-    unimplemented!()
+pub fn view(definition: &Compiled, saga: SagaId, state: &State) -> SagaView {
+    let status = state.status();
+    let ending = state.ending.as_ref();
+    let known: BTreeSet<NodeIndex> = state.records.keys().chain(state.active.keys()).copied().collect();
+    SagaView {
+        status,
+        seq: state.seq,
+        started_at: state.started_at,
+        pivoted: state.pivoted,
+        input: state.input.clone(),
+        steps: known
+            .into_iter()
+            .map(|node| step_view(definition, state, node))
+            .collect(),
+        reason: ending.map(|ending| ending.reason.clone()),
+        failed_step: ending.and_then(|ending| ending.step.clone()),
+        error: ending.and_then(|ending| ending.error.clone()),
+        output: if status == Status::Completed {
+            crate::advance::output(definition, saga, state)
+        } else {
+            Value::Null
+        },
+    }
+}
+
+fn step_view(definition: &Compiled, state: &State, node: NodeIndex) -> StepView {
+    let record = state.records.get(&node);
+    let mut view = StepView {
+        name: definition.node(node).name.clone(),
+        kind: kind(&definition.node(node).kind).to_owned(),
+        progress: None,
+        role: None,
+        attempt: 0,
+        until: None,
+        standing: standing(record.map(|record| record.standing).unwrap_or_default()).to_owned(),
+        output: record.map(|record| record.output.clone()).unwrap_or_default(),
+        error: record.and_then(|record| record.error.clone()),
+    };
+    match state.active.get(&node) {
+        None => {}
+        Some(Active::Step(work)) => {
+            let (progress, until) = match work.progress {
+                Progress::Withheld => ("withheld", None),
+                Progress::InFlight { deadline } => ("in_flight", Some(deadline)),
+                Progress::Backoff { until } => ("backoff", Some(until)),
+                Progress::Pending { until } => ("pending", Some(until)),
+                Progress::Operator => ("operator", None),
+            };
+            view.progress = Some(progress.to_owned());
+            view.until = until;
+            view.role = Some(role(work.role).to_owned());
+            view.attempt = work.attempt;
+        }
+        Some(Active::Parallel { .. }) => view.progress = Some("waiting".to_owned()),
+        Some(Active::Scope { deadline }) => {
+            view.progress = Some("waiting".to_owned());
+            view.until = *deadline;
+        }
+        Some(Active::WaitFor { deadline }) => {
+            view.progress = Some("waiting".to_owned());
+            view.until = Some(*deadline);
+        }
+        Some(Active::Sleep { until }) => {
+            view.progress = Some("waiting".to_owned());
+            view.until = Some(*until);
+        }
+    }
+    view
+}
+
+fn kind(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Step(_) => "step",
+        Kind::Parallel { .. } => "parallel",
+        Kind::Scope { .. } => "scope",
+        Kind::WaitFor { .. } => "wait_for",
+        Kind::Sleep { .. } => "sleep",
+        Kind::Choice { .. } => "choice",
+        Kind::Emit { .. } => "emit",
+        Kind::Pivot => "pivot",
+        Kind::End { .. } => "end",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Run => "run",
+        Role::Probe => "probe",
+        Role::Fence => "fence",
+        Role::Compensate => "compensate",
+    }
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Absent => "absent",
+        Standing::InDoubt => "in_doubt",
+        Standing::Present => "present",
+        Standing::Undone => "undone",
+    }
 }

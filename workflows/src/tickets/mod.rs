@@ -1,1 +1,5 @@
-//! The ticket workflows.
+//! The ticket workflows, and the benchmark's.
+
+pub mod booking;
+pub mod reference;
+pub mod sweep;

@@ -1,0 +1,538 @@
+//! Every interleaving of the booking saga with a small world: tasks done, lost, repeated, done late by zombies; results
+//! lost, repeated, reordered; time-outs, the hold's end, declines, cancellation, webhooks.
+//!
+//! The search goes through all choices to a depth of [`DEPTH`] steps (each a task run, a result delivered, time
+//! passing, a command or a signal). From every state on the frontier the world then behaves well, and the saga
+//! must come to an allowed end with money and seats balanced. Invariants are checked in every state on the way.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+use workflows::effect::Effect;
+use workflows::event::{Command, CommandEvent, Event, Signal};
+use workflows::ids::{SagaId, Timestamp};
+use workflows::protocol::{Outcome, Task, TaskResult};
+use workflows::state::{State, Status};
+use workflows::tickets::booking;
+use workflows::{Compiled, advance, rebuild, start};
+
+/// Choices on the way to the frontier. One more multiplies the states by about four.
+const DEPTH: usize = 9;
+/// Tasks and results that may be repeated on one path.
+const REPEATS_MAX: u32 = 1;
+/// Steps in which a well-behaved world must come to the end.
+const DRAIN_STEPS_MAX: usize = 400;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Seat {
+    Free,
+    Held,
+    Sold,
+    /// Somebody else's.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Intent {
+    Charged,
+    Refunded,
+    Canceled,
+    /// A definite failure is stored under the key.
+    Declined,
+}
+
+/// What is outside: the seat, the provider, and messages on their way.
+#[derive(Clone, Debug)]
+struct World {
+    seat: Seat,
+    released: bool,
+    intents: BTreeMap<String, Intent>,
+    tasks: Vec<Task>,
+    results: Vec<TaskResult>,
+    repeats: u32,
+    cancelled: bool,
+    signalled: bool,
+    rival: bool,
+}
+
+#[derive(Clone)]
+struct Node {
+    state: State,
+    world: World,
+    now: Timestamp,
+    journal: Vec<(Timestamp, Event)>,
+}
+
+/// What may happen next.
+#[derive(Clone, Debug)]
+enum Choice {
+    /// A worker runs a task; its answer arrives on the results' side, or is lost.
+    Run {
+        task: usize,
+        how: How,
+        answer_lost: bool,
+    },
+    /// A task is lost.
+    LoseTask(usize),
+    /// The broker delivers a task twice.
+    RepeatTask(usize),
+    Deliver(usize),
+    RepeatResult(usize),
+    /// Time passes until something is due.
+    Wait,
+    Cancel,
+    Webhook,
+    /// Another buyer takes the seat if it is free.
+    Rival,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Well,
+    /// A card error that no retry can mend.
+    Declined,
+    /// A definite failure worth a retry.
+    Busy,
+    /// The effect happens, the worker can't tell.
+    UnknownDone,
+    /// It does not happen, the worker can't tell.
+    UnknownNot,
+}
+
+fn saga() -> SagaId {
+    SagaId(uuid::Uuid::from_u128(1))
+}
+
+fn failed(code: &str, retryable: bool) -> Outcome {
+    let details = json!({ "requested": ["A1"], "available": [] });
+    Outcome::Failed {
+        code: code.into(),
+        message: code.into(),
+        retryable,
+        details,
+    }
+}
+
+fn succeeded() -> Outcome {
+    Outcome::Succeeded {
+        output: json!({ "paymentId": "pi_1", "confirmationNumber": "C1" }),
+    }
+}
+
+impl World {
+    fn seats(&mut self, activity: &str) -> Outcome {
+        match (activity, self.seat) {
+            ("seats.reserve", _) if self.released => failed("hold_released", false),
+            ("seats.reserve", Seat::Other) => failed("seat_unavailable", false),
+            ("seats.reserve", Seat::Sold) => succeeded(),
+            ("seats.reserve", Seat::Free | Seat::Held) => {
+                self.seat = Seat::Held;
+                succeeded()
+            }
+            ("seats.release", seat) => {
+                self.released = true;
+                if seat != Seat::Other {
+                    self.seat = Seat::Free;
+                }
+                succeeded()
+            }
+            ("seats.confirm", _) if self.released => failed("hold_released", false),
+            ("seats.confirm", Seat::Other) => failed("seats_lost", false),
+            ("seats.confirm", Seat::Free | Seat::Held | Seat::Sold) => {
+                self.seat = Seat::Sold;
+                succeeded()
+            }
+            (other, _) => panic!("{other}"),
+        }
+    }
+
+    fn payments(&mut self, activity: &str, key: &str, declined: bool) -> Outcome {
+        let intent = self.intents.get(key).copied();
+        let mut set = |intent| {
+            self.intents.insert(key.to_owned(), intent);
+        };
+        match (activity, intent) {
+            ("payments.charge", Some(Intent::Canceled | Intent::Refunded)) => failed("intent_canceled", false),
+            ("payments.charge", Some(Intent::Declined)) => failed("card_declined", false),
+            ("payments.charge", Some(Intent::Charged)) => succeeded(),
+            ("payments.charge", None) if declined => {
+                set(Intent::Declined);
+                failed("card_declined", false)
+            }
+            ("payments.charge", None) => {
+                set(Intent::Charged);
+                succeeded()
+            }
+            ("payments.lookup" | "payments.cancel", Some(Intent::Charged)) => succeeded(),
+            ("payments.lookup", None) => failed("not_charged", true),
+            ("payments.lookup", Some(_)) => failed("card_declined", false),
+            ("payments.cancel", _) => {
+                set(Intent::Canceled);
+                failed("not_charged", false)
+            }
+            ("payments.refund", Some(Intent::Charged | Intent::Refunded)) => {
+                set(Intent::Refunded);
+                succeeded()
+            }
+            ("payments.refund", _) => {
+                set(Intent::Canceled);
+                succeeded()
+            }
+            (other, _) => panic!("{other}"),
+        }
+    }
+
+    fn run(&mut self, task: &Task, how: How) -> Outcome {
+        let unknown = || Outcome::Unknown { message: "cut".into() };
+        match how {
+            How::Busy => failed("rate_limited", true),
+            How::UnknownNot => unknown(),
+            How::Well | How::Declined | How::UnknownDone => {
+                let outcome = match task.activity.split_once('.').unwrap().0 {
+                    "seats" => self.seats(&task.activity),
+                    "payments" => self.payments(&task.activity, &task.key, how == How::Declined),
+                    _notification => succeeded(),
+                };
+                if how == How::UnknownDone { unknown() } else { outcome }
+            }
+        }
+    }
+
+    fn charged(&self) -> usize {
+        self.intents
+            .values()
+            .filter(|intent| **intent == Intent::Charged)
+            .count()
+    }
+}
+
+impl Node {
+    fn apply(&mut self, definition: &Compiled, event: Event) {
+        let before = self.state.clone();
+        match advance(definition, saga(), self.state.clone(), &event, self.now) {
+            Ok(transition) => {
+                if transition.journal.is_some() {
+                    assert_eq!(transition.state.seq, before.seq + 1);
+                    self.journal.push((self.now, event));
+                } else {
+                    assert_eq!(transition.state, before);
+                }
+                self.take(&transition.effects);
+                self.state = transition.state;
+            }
+            Err(_refused) => assert!(
+                matches!(event, Event::Command(_) | Event::Signal(_)),
+                "{event:?} was refused"
+            ),
+        }
+    }
+
+    fn take(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Dispatch { task, .. } = effect {
+                self.world.tasks.push(task.clone());
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.state.attempt_due().into_iter().chain(self.state.timer_due()).min()
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        let repeat = self.world.repeats < REPEATS_MAX;
+        for (i, task) in self.world.tasks.iter().enumerate() {
+            let mut hows = vec![How::Well, How::UnknownDone, How::UnknownNot];
+            match task.activity.as_str() {
+                "payments.charge" => hows.extend([How::Declined, How::Busy]),
+                _other => {}
+            }
+            for how in hows {
+                choices.push(Choice::Run {
+                    task: i,
+                    how,
+                    answer_lost: false,
+                });
+            }
+            choices.push(Choice::Run {
+                task: i,
+                how: How::Well,
+                answer_lost: true,
+            });
+            choices.push(Choice::LoseTask(i));
+            if repeat {
+                choices.push(Choice::RepeatTask(i));
+            }
+        }
+        for i in 0..self.world.results.len() {
+            choices.push(Choice::Deliver(i));
+            if repeat {
+                choices.push(Choice::RepeatResult(i));
+            }
+        }
+        if self.next_due().is_some() {
+            choices.push(Choice::Wait);
+        }
+        if !self.world.cancelled && !self.state.status().is_final() {
+            choices.push(Choice::Cancel);
+        }
+        if !self.world.signalled {
+            choices.push(Choice::Webhook);
+        }
+        if !self.world.rival && self.world.seat == Seat::Free {
+            choices.push(Choice::Rival);
+        }
+        choices
+    }
+
+    fn go(&mut self, definition: &Compiled, choice: &Choice) {
+        match *choice {
+            Choice::Run { task, how, answer_lost } => {
+                let task = self.world.tasks.remove(task);
+                let outcome = self.world.run(&task, how);
+                if !answer_lost {
+                    self.world.results.push(TaskResult {
+                        token: task.token,
+                        outcome,
+                    });
+                }
+            }
+            Choice::LoseTask(task) => {
+                self.world.tasks.remove(task);
+            }
+            Choice::RepeatTask(task) => {
+                self.world.repeats += 1;
+                self.world.tasks.push(self.world.tasks[task].clone());
+            }
+            Choice::Deliver(result) => {
+                let result = self.world.results.remove(result);
+                self.apply(definition, Event::Result(result));
+            }
+            Choice::RepeatResult(result) => {
+                self.world.repeats += 1;
+                self.world.results.push(self.world.results[result].clone());
+            }
+            Choice::Wait => {
+                if let Some(due) = self.next_due() {
+                    self.now = self.now.max(due);
+                    self.apply(definition, Event::Tick {});
+                }
+            }
+            Choice::Cancel => {
+                self.world.cancelled = true;
+                let command = CommandEvent {
+                    command: Command::Cancel {},
+                    by: "buyer".into(),
+                    reason: String::new(),
+                };
+                self.apply(definition, Event::Command(command));
+            }
+            Choice::Webhook => {
+                self.world.signalled = true;
+                let name = booking::PAYMENT_SIGNAL.into();
+                self.apply(
+                    definition,
+                    Event::Signal(Signal {
+                        id: "evt_1".into(),
+                        name,
+                        payload: Value::Null,
+                    }),
+                );
+            }
+            Choice::Rival => {
+                self.world.rival = true;
+                self.world.seat = Seat::Other;
+            }
+        }
+    }
+
+    /// What must hold in every state.
+    fn check(&self, path: &[Choice]) {
+        let explain = || format!("{path:#?}\n{:#?}\n{:?}", self.state, self.world);
+        assert!(self.world.charged() <= 1, "charged twice: {}", explain());
+        let status = self.state.status();
+        let live = !status.is_final();
+        let waits = self.next_due().is_some() || status == Status::Failed;
+        assert!(!live || waits, "silently stuck: {}", explain());
+        assert_eq!(State::decode(&self.state.encode()).unwrap(), self.state);
+    }
+
+    /// What must hold at the end.
+    fn check_end(&self, definition: &Compiled, path: &[Choice]) {
+        let explain = || format!("{path:#?}\n{:#?}\n{:?}", self.state, self.world);
+        let confirmed = match self.state.status() {
+            Status::Completed => true,
+            Status::Compensated | Status::Rejected | Status::Cancelled => false,
+            other => panic!("ended {other:?}: {}", explain()),
+        };
+        assert_eq!(self.world.charged(), usize::from(confirmed), "money: {}", explain());
+        let ours = matches!(self.world.seat, Seat::Held | Seat::Sold);
+        assert_eq!(ours, confirmed, "seat: {}", explain());
+        assert!(!confirmed || self.world.seat == Seat::Sold, "seat: {}", explain());
+        let journal = self.journal.iter().map(|(at, event)| (*at, event));
+        let rebuilt = rebuild(definition, saga(), journal).unwrap().unwrap();
+        assert_eq!(rebuilt, self.state, "journal: {}", explain());
+    }
+
+    /// From here on all goes well.
+    fn drain(&mut self, definition: &Compiled) {
+        for _ in 0..DRAIN_STEPS_MAX {
+            let choice = if !self.world.tasks.is_empty() {
+                Choice::Run {
+                    task: 0,
+                    how: How::Well,
+                    answer_lost: false,
+                }
+            } else if !self.world.results.is_empty() {
+                Choice::Deliver(0)
+            } else if self.next_due().is_some() {
+                Choice::Wait
+            } else {
+                return;
+            };
+            self.go(definition, &choice);
+        }
+        panic!("no end in {DRAIN_STEPS_MAX} steps: {:#?}", self.state);
+    }
+
+    fn fingerprint(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        let world = &self.world;
+        self.state.encode().hash(&mut hasher);
+        self.now.hash(&mut hasher);
+        (world.seat, world.released, &world.intents).hash(&mut hasher);
+        (world.repeats, world.cancelled, world.signalled, world.rival).hash(&mut hasher);
+        for task in &world.tasks {
+            (&task.token, &task.key).hash(&mut hasher);
+        }
+        for result in &world.results {
+            (serde_json::to_string(result).unwrap()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    states: usize,
+    ends: BTreeMap<Status, usize>,
+}
+
+fn search(
+    definition: &Compiled,
+    node: &Node,
+    path: &mut Vec<Choice>,
+    seen: &mut HashSet<(u64, usize)>,
+    counts: &mut Counts,
+) {
+    // A state seen with at least as many choices left needs no second visit; depths differ little, so exact is enough.
+    if !seen.insert((node.fingerprint(), path.len())) {
+        return;
+    }
+    counts.states += 1;
+    node.check(path);
+    let choices = node.choices();
+    if path.len() == DEPTH || choices.is_empty() {
+        let mut end = node.clone();
+        end.drain(definition);
+        end.check_end(definition, path);
+        *counts.ends.entry(end.state.status()).or_default() += 1;
+        return;
+    }
+    for choice in choices {
+        let mut next = node.clone();
+        next.go(definition, &choice);
+        path.push(choice);
+        search(definition, &next, path, seen, counts);
+        path.pop();
+    }
+}
+
+fn begin(definition: &Compiled) -> Node {
+    let input = json!({
+        "userId": "u1", "eventId": "e1", "seatIds": ["A1"], "totalCents": 35_000, "currency": "usd",
+        "paymentMethod": "pm_card_visa", "email": null,
+        "event": { "name": "E", "venue": "V", "date": "2026-11-22" },
+    });
+    let world = World {
+        seat: Seat::Free,
+        released: false,
+        intents: BTreeMap::new(),
+        tasks: Vec::new(),
+        results: Vec::new(),
+        repeats: 0,
+        cancelled: false,
+        signalled: false,
+        rival: false,
+    };
+    let now = Timestamp(0);
+    let transition = start(definition, saga(), input.clone(), None, now).unwrap();
+    let journal = vec![(
+        now,
+        Event::Started {
+            input,
+            traceparent: None,
+        },
+    )];
+    let mut node = Node {
+        state: transition.state,
+        world,
+        now,
+        journal,
+    };
+    node.take(&transition.effects);
+    node
+}
+
+#[test]
+fn every_interleaving_ends_with_money_and_seats_balanced() {
+    let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
+    let mut counts = Counts::default();
+    search(
+        &definition,
+        &begin(&definition),
+        &mut Vec::new(),
+        &mut HashSet::new(),
+        &mut counts,
+    );
+    println!("{} states to depth {DEPTH}, ends: {:?}", counts.states, counts.ends);
+    assert!(counts.states > 10_000, "the search must not silently shrink");
+    for status in [
+        Status::Completed,
+        Status::Compensated,
+        Status::Rejected,
+        Status::Cancelled,
+    ] {
+        assert!(counts.ends.contains_key(&status), "no path ends {status:?}");
+    }
+}
+
+/// Later parts of a booking's life, searched from a payment under way, and from the confirmation.
+#[test]
+fn every_interleaving_from_the_payment_on_ends_balanced() {
+    let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
+    for well in [1, 2] {
+        let mut node = begin(&definition);
+        for _ in 0..well {
+            node.go(
+                &definition,
+                &Choice::Run {
+                    task: 0,
+                    how: How::Well,
+                    answer_lost: false,
+                },
+            );
+            node.go(&definition, &Choice::Deliver(0));
+        }
+        let mut counts = Counts::default();
+        search(&definition, &node, &mut Vec::new(), &mut HashSet::new(), &mut counts);
+        println!(
+            "{} states after {well} steps to depth {DEPTH}, ends: {:?}",
+            counts.states, counts.ends
+        );
+        assert!(counts.states > 10_000, "the search must not silently shrink");
+    }
+}
