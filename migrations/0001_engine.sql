@@ -157,4 +157,32 @@ begin
 end
 $$;
 
-select saga.create_journal_partitions(2);
+-- Drops the journal's partitions that end before `keep` ago and hold no entry of a saga that is still there.
+create function saga.drop_journal_partitions(keep interval) returns integer
+language plpgsql as $$
+declare
+    week date;
+    partition_name text;
+    dropped integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('saga.create_journal_partitions'));
+    for partition_name in
+        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'saga.journal'::regclass and c.relname ~ '^journal_[0-9]{4}w[0-9]{2}$'
+        order by c.relname
+    loop
+        week := to_date(substr(partition_name, 9), 'IYYY"w"IW');
+        if week + 7 < (now() - keep) at time zone 'utc' and not exists (
+            select 1 from saga.sagas s
+            where s.id >= saga.first_id_at(week::timestamp at time zone 'utc')
+              and s.id < saga.first_id_at((week + 7)::timestamp at time zone 'utc'))
+        then
+            execute format('drop table saga.%I', partition_name);
+            dropped := dropped + 1;
+        end if;
+    end loop;
+    return dropped;
+end
+$$;
+
+select saga.create_journal_partitions(4);

@@ -22,8 +22,11 @@ pub struct DatabaseClock {
 impl DatabaseClock {
     /// Measures the offset once.
     pub async fn start(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let clock =
-            DatabaseClock { base: Instant::now(), base_micros: AtomicI64::new(0), last_millis: AtomicI64::new(0) };
+        let clock = DatabaseClock {
+            base: Instant::now(),
+            base_micros: AtomicI64::new(0),
+            last_millis: AtomicI64::new(0),
+        };
         clock.sync(pool).await?;
         Ok(clock)
     }
@@ -53,7 +56,11 @@ impl DatabaseClock {
 
     /// Keeps measuring until `stop`.
     pub async fn keep(&self, pool: PgPool, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(SYNC_INTERVAL)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(SYNC_INTERVAL))
+            .await
+            .is_some()
+        {
             // Without an answer the last offset stays good; the failure shows up everywhere else.
             let _ = self.sync(&pool).await;
         }

@@ -41,7 +41,9 @@ impl Deployed {
 
     /// Whether an input satisfies the definition's schema; everything wrong with it is listed.
     pub fn check_input(&self, input: &serde_json::Value) -> Result<(), EngineError> {
-        let Some(schema) = &self.input_schema else { return Ok(()) };
+        let Some(schema) = &self.input_schema else {
+            return Ok(());
+        };
         let problems: Vec<_> = schema
             .iter_errors(input)
             .map(|error| workflows::Problem {
@@ -49,7 +51,11 @@ impl Deployed {
                 message: error.to_string(),
             })
             .collect();
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid { problems }) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(EngineError::Invalid { problems })
+        }
     }
 }
 
@@ -72,7 +78,10 @@ pub struct DefinitionCache {
 impl DefinitionCache {
     /// An empty cache over this database.
     pub fn new(pool: PgPool) -> Self {
-        DefinitionCache { pool, known: Arc::default() }
+        DefinitionCache {
+            pool,
+            known: Arc::default(),
+        }
     }
 
     /// Stores a definition; the same one again is no error. Tells whether it is new.
@@ -106,7 +115,10 @@ impl DefinitionCache {
             return Ok(known);
         }
         self.refresh().await?;
-        self.find(name, version).ok_or_else(|| EngineError::UnknownWorkflow { name: name.to_owned(), version })
+        self.find(name, version).ok_or_else(|| EngineError::UnknownWorkflow {
+            name: name.to_owned(),
+            version,
+        })
     }
 
     /// Every version of every workflow, by name and version.
@@ -134,7 +146,11 @@ impl DefinitionCache {
 
     /// Keeps reading new definitions until `stop`.
     pub(crate) async fn keep(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(REFRESH_INTERVAL)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(REFRESH_INTERVAL))
+            .await
+            .is_some()
+        {
             if let Err(error) = self.refresh().await {
                 tracing::debug!(%error, "definitions were not refreshed");
             }
@@ -155,8 +171,12 @@ impl DefinitionCache {
         let input_schema = input_validator(&stored.definition)?;
         let compiled = Compiled::new(stored.definition)
             .map_err(|problems| EngineError::Internal(format!("definition {}: {problems:?}", stored.id)))?;
-        let deployed =
-            Arc::new(Deployed { id: stored.id, created_at: stored.created_at, compiled, input_schema });
+        let deployed = Arc::new(Deployed {
+            id: stored.id,
+            created_at: stored.created_at,
+            compiled,
+            input_schema,
+        });
         self.write(|known| {
             let versions = known.by_name.entry(deployed.name().to_owned()).or_default();
             versions.insert(deployed.version(), Arc::clone(&deployed));

@@ -1,21 +1,33 @@
 //! The engine's handle: what it can do, and the tasks it is made of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use transport::KafkaConfig;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use transport::{KafkaConfig, Producer};
+use uuid::Uuid;
 use workflows::event::{CommandEvent, Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
+use workflows::limits::{INPUT_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use workflows::state::{State, Status};
 
+use crate::batcher::{self, Shell};
+use crate::cache::SagaCache;
 use crate::clock::DatabaseClock;
 use crate::definition_cache::{DefinitionCache, Deployed};
 use crate::error::EngineError;
-use crate::options::EngineOptions;
+use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
+use crate::options::{EngineOptions, INBOUND_MAX, KEY_BYTES_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX, TAGS_MAX};
+use crate::outbox::Publisher;
 use crate::store::reads::SagaRecord;
+use crate::waiters::{Waiters, is_settled};
+use crate::{housekeeping, results, store, timers};
 
 /// A saga to be started.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +89,11 @@ pub enum SignalReceipt {
     Duplicate,
 }
 
+/// How long a caller waits for its answer, at most: longer than a Postgres restart, shorter than common proxies wait.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a shutdown looks whether what is under way is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
 /// A running engine. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Engine {
@@ -84,16 +101,73 @@ pub struct Engine {
 }
 
 struct Inner {
+    /// The callers' connections.
     pool: PgPool,
-    definitions: DefinitionCache,
-    clock: Arc<DatabaseClock>,
+    shell: Arc<Shell>,
+    inbound: mpsc::Sender<Item>,
+    /// Nothing new is taken in.
+    closing: CancellationToken,
+    /// The batcher's end: everything else has stopped.
+    tasks: Mutex<Tasks>,
+}
+
+struct Tasks {
+    /// What brings events in.
+    sources: JoinSet<()>,
+    /// What must go on until all of them are done.
+    rest: JoinSet<()>,
+    rest_stop: CancellationToken,
+    batcher: Option<tokio::task::JoinHandle<()>>,
+    drain: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A handle that is dropped without a shutdown is a crash, from which others recover.
+        if let Some(batcher) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).batcher.take() {
+            batcher.abort();
+        }
+    }
 }
 
 impl Engine {
     /// Starts an engine over a migrated database. Kafka may still be absent; Postgres may not.
     pub async fn start(options: EngineOptions, pool: PgPool, kafka: KafkaConfig) -> Result<Engine, EngineError> {
-        let _ = (options, pool, kafka);
-        unimplemented!()
+        let instance = Uuid::now_v7();
+        let hot = store::engine_pool(&pool, options.connections);
+        let clock = Arc::new(DatabaseClock::start(&hot).await?);
+        store::instances::heartbeat(&hot, instance).await?;
+        let definitions = DefinitionCache::new(pool.clone());
+        definitions.refresh().await?;
+        let producer = Producer::new(&kafka).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let cached_sagas_max = if options.cache { options.cached_sagas_max } else { 0 };
+        let options = EngineOptions {
+            sagas_per_batch_max: options.sagas_per_batch_max.clamp(1, SAGAS_PER_BATCH_MAX),
+            ..options
+        };
+        let shell = Arc::new(Shell {
+            publisher: Publisher::new(producer, instance, options.instance_lease),
+            pool: hot,
+            options,
+            instance,
+            definitions,
+            clock,
+            cache: SagaCache::new(cached_sagas_max),
+            waiters: Arc::new(Waiters::default()),
+        });
+        let (inbound, received) = mpsc::channel(INBOUND_MAX);
+        let closing = CancellationToken::new();
+        let tasks = Mutex::new(spawn(&shell, kafka, &inbound, received, &closing));
+        tracing::info!(%instance, "the engine is running");
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                pool,
+                shell,
+                inbound,
+                closing,
+                tasks,
+            }),
+        })
     }
 
     /// The callers' connections, for reads.
@@ -103,30 +177,59 @@ impl Engine {
 
     /// Deployed definitions.
     pub fn definitions(&self) -> &DefinitionCache {
-        &self.inner.definitions
+        &self.inner.shell.definitions
+    }
+
+    /// This replica's id.
+    pub fn instance(&self) -> Uuid {
+        self.inner.shell.instance
     }
 
     /// The database's time.
     pub fn now(&self) -> Timestamp {
-        self.inner.clock.now()
+        self.inner.shell.clock.now()
     }
 
     /// Starts a saga. When this returns, the saga survives any crash.
     pub async fn start_saga(&self, new: NewSaga) -> Result<StartedSaga, EngineError> {
-        let _ = new;
-        unimplemented!()
+        let chosen_id = new.id.is_some();
+        answered(self.enqueue_start(new, chosen_id).await?).await
     }
 
     /// Starts several sagas, together; one answer each, in their order.
     pub async fn start_sagas(&self, new: Vec<NewSaga>) -> Vec<Result<StartedSaga, EngineError>> {
-        let _ = new;
-        unimplemented!()
+        let mut waiting = Vec::with_capacity(new.len());
+        for new in new {
+            let chosen_id = new.id.is_some();
+            waiting.push(self.enqueue_start(new, chosen_id).await);
+        }
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answer in waiting {
+            answers.push(match answer {
+                Ok(answer) => answered(answer).await,
+                Err(error) => Err(error),
+            });
+        }
+        answers
     }
 
     /// Gives a saga a signal; one that comes before its saga is parked.
     pub async fn signal(&self, saga: SagaId, signal: Signal) -> Result<SignalReceipt, EngineError> {
-        let _ = (saga, signal);
-        unimplemented!()
+        check_text("/id", &signal.id, true)?;
+        check_text("/name", &signal.name, true)?;
+        let bytes = json_bytes(&signal.payload);
+        if bytes > PAYLOAD_BYTES_MAX {
+            return Err(EngineError::invalid(
+                "/payload",
+                format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX}"),
+            ));
+        }
+        match self.call(saga, Event::Signal(signal), None, bytes).await? {
+            EventAnswer::Signal(receipt) => Ok(receipt),
+            EventAnswer::Applied(_) => Err(EngineError::Internal(
+                "a signal was answered as another event".to_owned(),
+            )),
+        }
     }
 
     /// Carries out a command, if the saga's journal still ends at `expected_seq` (none: in any case).
@@ -139,41 +242,356 @@ impl Engine {
         self.send_event(saga, Event::Command(command), expected_seq).await
     }
 
-    /// Applies any event and waits until that is durable.
+    /// Applies any event but a signal and waits until that is durable.
     pub async fn send_event(
         &self,
         saga: SagaId,
         event: Event,
         expected_seq: Option<u64>,
     ) -> Result<Applied, EngineError> {
-        let _ = (saga, event, expected_seq);
-        unimplemented!()
+        let bytes = if let Event::Command(command) = &event {
+            serde_json::json!(command).to_string().len()
+        } else {
+            64
+        };
+        match self.call(saga, event, expected_seq, bytes).await? {
+            EventAnswer::Applied(applied) => Ok(applied),
+            EventAnswer::Signal(_) => Err(EngineError::invalid("/event", "a signal is sent with Engine::signal")),
+        }
     }
 
     /// Reads a saga.
     pub async fn saga(&self, saga: SagaId) -> Result<Option<SagaRecord>, EngineError> {
-        Ok(crate::store::reads::saga(&self.inner.pool, saga).await?)
+        Ok(store::reads::saga(&self.inner.pool, saga).await?)
     }
 
-    /// Waits until a saga has ended or waits for an operator, at most `timeout`, and reads it then. None: no such saga.
+    /// Waits until a saga has ended or waits for an operator, at most `timeout`, and gives it as it is then. None: no
+    /// such saga.
     pub async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaRecord>, EngineError> {
-        let _ = (saga, timeout);
-        unimplemented!()
+        let began = Instant::now();
+        let settled = self.inner.shell.waiters.register(saga)?;
+        match self.saga(saga).await? {
+            Some(record) if !is_settled(record.summary.status) => {
+                self.wait_registered(saga, settled, timeout.saturating_sub(began.elapsed()))
+                    .await
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Starts a saga and waits like [`Self::wait`]; gives the saga as well if it settled in time. Cheaper than the
+    /// two calls: it reads nothing that it knows.
+    pub async fn start_saga_and_wait(
+        &self,
+        new: NewSaga,
+        timeout: Duration,
+    ) -> Result<(StartedSaga, Option<SagaRecord>), EngineError> {
+        let began = Instant::now();
+        let chosen_id = new.id.is_some();
+        let id = new.id.unwrap_or_else(|| SagaId(Uuid::now_v7()));
+        // Registered before it can settle.
+        let settled = self.inner.shell.waiters.register(id)?;
+        let started = answered(self.enqueue_start(NewSaga { id: Some(id), ..new }, chosen_id).await?).await?;
+        let left = timeout.saturating_sub(began.elapsed());
+        let record = if started.replayed {
+            self.wait(started.id, left).await?
+        } else {
+            self.wait_registered(id, settled, left).await?
+        };
+        Ok((started, record.filter(|record| is_settled(record.summary.status))))
+    }
+
+    async fn wait_registered(
+        &self,
+        saga: SagaId,
+        settled: oneshot::Receiver<crate::waiters::Settled>,
+        timeout: Duration,
+    ) -> Result<Option<SagaRecord>, EngineError> {
+        match tokio::time::timeout(timeout, settled).await {
+            Ok(Ok(Some(record))) => Ok(Some(Arc::unwrap_or_clone(record))),
+            Ok(_) | Err(_) => self.saga(saga).await,
+        }
     }
 
     /// Has every live saga send its unanswered tasks again, after the broker has lost its messages.
     /// Gives how many sagas that were.
     pub async fn redispatch_all(&self) -> Result<u64, EngineError> {
-        unimplemented!()
+        let mut after = SagaId(Uuid::nil());
+        let mut count = 0;
+        loop {
+            let page = store::timers::live_sagas(&self.inner.shell.pool, after, REDISPATCH_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(count) };
+            after = *last;
+            count += page.len() as u64;
+            for saga in page {
+                let item = EventItem {
+                    saga,
+                    event: Event::Redispatch {},
+                    source: Source::Redispatch,
+                    bytes: 64,
+                };
+                self.inner
+                    .inbound
+                    .send(Item::Event(item))
+                    .await
+                    .map_err(|_| EngineError::ShuttingDown)?;
+            }
+        }
     }
 
-    /// Postgres and Kafka answer, and it is not shutting down.
+    /// Postgres answers, and the engine is not shutting down. Kafka may be away: what is accepted meanwhile is
+    /// published when it comes back.
     pub async fn ready(&self) -> Result<(), EngineError> {
-        unimplemented!()
+        if self.inner.closing.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        let asked = tokio::time::timeout(Duration::from_secs(2), store::clock_micros(&self.inner.shell.pool)).await;
+        match asked {
+            Ok(answer) => answer.map(drop).map_err(EngineError::from),
+            Err(_) => Err(EngineError::Unavailable("no answer within 2 s".to_owned())),
+        }
     }
 
     /// Takes nothing more, finishes what is under way, and stops.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.inner.closing.cancel();
+        let (mut sources, mut rest, rest_stop, batcher, drain) = {
+            let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            (
+                std::mem::take(&mut tasks.sources),
+                std::mem::take(&mut tasks.rest),
+                tasks.rest_stop.clone(),
+                tasks.batcher.take(),
+                tasks.drain.take(),
+            )
+        };
+        let Some(mut batcher) = batcher else { return };
+        let shell = &self.inner.shell;
+        let drained = tokio::time::timeout(shell.options.drain_timeout, async {
+            drop(drain);
+            let _ = (&mut batcher).await;
+            while sources.join_next().await.is_some() {}
+            while shell.publisher.on_their_way() > 0 {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+            let _ = shell.publisher.delete_acknowledged(&shell.pool).await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!("not everything was finished in time; others, or the next start, go on with it");
+            batcher.abort();
+        }
+        rest_stop.cancel();
+        while rest.join_next().await.is_some() {}
+        if let Err(error) = store::instances::leave(&shell.pool, shell.instance).await {
+            tracing::debug!(%error, "the replica's row stays until it is old");
+        }
+        shell.pool.close().await;
+        tracing::info!("the engine has stopped");
     }
+
+    /// Stops at once, as a killed process would: nothing is finished, nothing is cleaned up. For tests.
+    #[doc(hidden)]
+    pub fn crash(&self) {
+        self.inner.closing.cancel();
+        let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.sources.abort_all();
+        tasks.rest.abort_all();
+        if let Some(batcher) = tasks.batcher.take() {
+            batcher.abort();
+        }
+    }
+
+    async fn enqueue_start(
+        &self,
+        new: NewSaga,
+        chosen_id: bool,
+    ) -> Result<oneshot::Receiver<Result<StartedSaga, EngineError>>, EngineError> {
+        let definition = self.inner.shell.definitions.by_name(&new.workflow, new.version).await?;
+        let bytes = check_start(&new)?;
+        definition.check_input(&new.input)?;
+        let business_key = new
+            .business_key
+            .clone()
+            .or_else(|| definition.compiled.business_key(&new.input));
+        if let Some(key) = &business_key {
+            check_text("/businessKey", key, true)?;
+        }
+        let hash = new.idempotency_key.as_ref().map(|_| request_hash(&new));
+        let (reply, answer) = oneshot::channel();
+        let start = StartItem {
+            saga: new.id.unwrap_or_else(|| SagaId(Uuid::now_v7())),
+            chosen_id,
+            definition,
+            input: new.input,
+            key: new.idempotency_key.zip(hash),
+            business_key,
+            tags: new.tags,
+            traceparent: new.traceparent,
+            bytes,
+            reply,
+        };
+        self.enqueue(Item::Start(Box::new(start)))?;
+        Ok(answer)
+    }
+
+    async fn call(
+        &self,
+        saga: SagaId,
+        event: Event,
+        expected_seq: Option<u64>,
+        bytes: usize,
+    ) -> Result<EventAnswer, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let source = Source::Call { expected_seq, reply };
+        self.enqueue(Item::Event(EventItem {
+            saga,
+            event,
+            source,
+            bytes,
+        }))?;
+        answered(answer).await
+    }
+
+    fn enqueue(&self, item: Item) -> Result<(), EngineError> {
+        if self.inner.closing.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        self.inner.inbound.try_send(item).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                metrics::counter!("sagaline_overloaded_total").increment(1);
+                EngineError::Overloaded {
+                    what: "events",
+                    waiting: INBOUND_MAX,
+                }
+            }
+            mpsc::error::TrySendError::Closed(_) => EngineError::ShuttingDown,
+        })
+    }
+}
+
+fn spawn(
+    shell: &Arc<Shell>,
+    kafka: KafkaConfig,
+    inbound: &mpsc::Sender<Item>,
+    received: mpsc::Receiver<Item>,
+    closing: &CancellationToken,
+) -> Tasks {
+    let rest_stop = CancellationToken::new();
+    let (drain, drained) = oneshot::channel();
+    let batcher = tokio::spawn(batcher::run(Arc::clone(shell), received, drained));
+    let mut sources = JoinSet::new();
+    sources.spawn(results::consume(
+        Arc::clone(shell),
+        kafka,
+        inbound.clone(),
+        closing.clone(),
+    ));
+    sources.spawn(timers::fire(Arc::clone(shell), inbound.clone(), closing.clone()));
+    sources.spawn(timers::sweep_attempts(
+        Arc::clone(shell),
+        inbound.clone(),
+        closing.clone(),
+    ));
+    sources.spawn(timers::deliver_parked(
+        Arc::clone(shell),
+        inbound.clone(),
+        closing.clone(),
+    ));
+    let mut rest = JoinSet::new();
+    rest.spawn(housekeeping::heartbeat(Arc::clone(shell), rest_stop.clone()));
+    rest.spawn(housekeeping::retention(Arc::clone(shell), rest_stop.clone()));
+    rest.spawn(Arc::clone(&shell.publisher).sweep(shell.pool.clone(), rest_stop.clone()));
+    rest.spawn(shell.definitions.clone().keep(rest_stop.clone()));
+    let (waiters, clock) = (Arc::clone(&shell.waiters), Arc::clone(&shell.clock));
+    let (pool, stop) = (shell.pool.clone(), rest_stop.clone());
+    rest.spawn(async move { waiters.poll(pool, stop).await });
+    let (pool, stop) = (shell.pool.clone(), rest_stop.clone());
+    rest.spawn(async move { clock.keep(pool, stop).await });
+    Tasks {
+        sources,
+        rest,
+        rest_stop,
+        batcher: Some(batcher),
+        drain: Some(drain),
+    }
+}
+
+async fn answered<T>(answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, EngineError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(EngineError::Unavailable(
+            "the engine stopped before it could answer".to_owned(),
+        )),
+        Err(_) => Err(EngineError::Unavailable(format!(
+            "no answer within {} s",
+            ANSWER_TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+/// Checks what a caller says of a new saga; gives the size of its input.
+fn check_start(new: &NewSaga) -> Result<usize, EngineError> {
+    let bytes = json_bytes(&new.input);
+    if bytes > INPUT_BYTES_MAX {
+        return Err(EngineError::invalid(
+            "/input",
+            format!("has {bytes} bytes; at most {INPUT_BYTES_MAX}"),
+        ));
+    }
+    if let Some(key) = &new.idempotency_key {
+        check_text("/idempotencyKey", key, true)?;
+    }
+    if new.tags.len() > TAGS_MAX {
+        return Err(EngineError::invalid(
+            "/tags",
+            format!("has {} labels; at most {TAGS_MAX}", new.tags.len()),
+        ));
+    }
+    for (name, value) in &new.tags {
+        check_text("/tags", name, true)?;
+        check_text(&format!("/tags/{name}"), value, false)?;
+    }
+    if let Some(traceparent) = &new.traceparent {
+        check_text("/traceparent", traceparent, false)?;
+    }
+    Ok(bytes)
+}
+
+/// What goes into a text column and an index: not too long, and without the NUL that Postgres refuses.
+fn check_text(pointer: &str, text: &str, needed: bool) -> Result<(), EngineError> {
+    if needed && text.is_empty() {
+        return Err(EngineError::invalid(pointer, "must not be empty"));
+    }
+    if text.len() > KEY_BYTES_MAX {
+        return Err(EngineError::invalid(
+            pointer,
+            format!("has {} bytes; at most {KEY_BYTES_MAX}", text.len()),
+        ));
+    }
+    if text.contains('\0') {
+        return Err(EngineError::invalid(pointer, "must not contain U+0000"));
+    }
+    Ok(())
+}
+
+/// The size of a value as compact JSON, without making the text.
+fn json_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
+}
+
+/// What must be the same when an idempotency key is used again.
+fn request_hash(new: &NewSaga) -> String {
+    let request = serde_json::json!([new.workflow, new.version, new.input, new.business_key, new.tags]);
+    hex::encode(Sha256::digest(request.to_string().as_bytes()))
 }

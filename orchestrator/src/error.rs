@@ -62,7 +62,9 @@ pub enum EngineError {
         problems: Vec<Problem>,
     },
     /// This version of the workflow exists, with another content.
-    #[error("workflow {name:?} version {version} is deployed already with another content: give the new one a new version")]
+    #[error(
+        "workflow {name:?} version {version} is deployed already with another content: give the new one a new version"
+    )]
     DefinitionConflict {
         /// The name.
         name: String,
@@ -77,7 +79,12 @@ pub enum EngineError {
 impl EngineError {
     /// One problem with a request.
     pub fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        EngineError::Invalid { problems: vec![Problem { pointer: pointer.into(), message: message.into() }] }
+        EngineError::Invalid {
+            problems: vec![Problem {
+                pointer: pointer.into(),
+                message: message.into(),
+            }],
+        }
     }
 }
 

@@ -3,13 +3,26 @@
 //!
 //! [`Engine`] is the cheap handle to all of it.
 
+pub mod api;
+pub mod client;
 pub mod options;
+pub mod schedules;
 pub mod store;
 
+mod batcher;
+mod cache;
 mod clock;
 mod definition_cache;
 mod engine;
 mod error;
+mod housekeeping;
+mod inbound;
+mod messages;
+mod outbox;
+mod plan;
+mod results;
+mod timers;
+mod waiters;
 
 pub use clock::DatabaseClock;
 pub use definition_cache::{DefinitionCache, Deployed};

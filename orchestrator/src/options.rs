@@ -36,16 +36,10 @@ pub const REDISPATCH_PAGE: i64 = 500;
 pub const WAIT_POLL: Duration = Duration::from_millis(200);
 /// Sagas that can be waited for at once.
 pub const WAITERS_MAX: usize = 50_000;
-/// A replica says this often that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(2);
-/// A replica that has been silent for this long is taken for dead, and its outbox rows are published by others.
-pub const INSTANCE_LEASE: Duration = Duration::from_secs(10);
 /// Bytes of an idempotency key, business key, signal id or signal name.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Labels of one saga.
 pub const TAGS_MAX: usize = 32;
-/// Results taken from Kafka whose transitions are not yet committed, per replica: a few batches.
-pub const UNCOMMITTED_RESULTS_MAX: usize = 8 * SAGAS_PER_BATCH_MAX;
 
 /// How the engine runs. [`EngineOptions::default`] is meant for production.
 #[derive(Clone, Debug)]
@@ -62,6 +56,8 @@ pub struct EngineOptions {
     pub results_group: String,
     /// `ce_source` of the facts.
     pub event_source: String,
+    /// A replica that has been silent for this long is taken for dead, and its outbox rows are published by others.
+    pub instance_lease: Duration,
     /// How long ended sagas, with their journals, are kept.
     pub keep_ended: Duration,
     /// How long start keys are kept, at least.
@@ -85,6 +81,7 @@ impl Default for EngineOptions {
             cached_sagas_max: CACHED_SAGAS_MAX,
             results_group: "sagaline-orchestrator".to_owned(),
             event_source: "/sagaline".to_owned(),
+            instance_lease: Duration::from_secs(10),
             keep_ended: Duration::from_secs(30 * 24 * 3600),
             keep_start_keys: Duration::from_secs(48 * 3600),
             keep_parked_signals: Duration::from_secs(24 * 3600),

@@ -21,7 +21,11 @@ pub struct StoredDefinition {
 }
 
 /// Stores a definition unless its version is there; gives what is there then, and whether it is new.
-pub async fn insert(pool: &PgPool, definition: &Definition, hash: &str) -> Result<(StoredDefinition, bool), sqlx::Error> {
+pub async fn insert(
+    pool: &PgPool,
+    definition: &Definition,
+    hash: &str,
+) -> Result<(StoredDefinition, bool), sqlx::Error> {
     let inserted = sqlx::query(
         "insert into saga.definitions (name, version, hash, body) values ($1, $2, $3, $4) \
          on conflict (name, version) do nothing returning id, hash, body, created_at",

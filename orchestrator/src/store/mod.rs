@@ -63,20 +63,25 @@ pub fn engine_pool(callers: &PgPool, connections: u32) -> PgPool {
 }
 
 fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
-    options.application_name("sagaline-engine").statement_cache_capacity(64).options([
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("enable_material", "off"),
-        ("jit", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        // Answered means durable, whatever the server's default is.
-        ("synchronous_commit", "on"),
-        ("statement_timeout", "30s"),
-    ])
+    options
+        .application_name("sagaline-engine")
+        .statement_cache_capacity(64)
+        .options([
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_material", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            // Answered means durable, whatever the server's default is.
+            ("synchronous_commit", "on"),
+            ("statement_timeout", "30s"),
+        ])
 }
 
 /// Microseconds since the epoch on the database's clock.
 pub async fn clock_micros(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint").fetch_one(pool).await
+    sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
+        .fetch_one(pool)
+        .await
 }

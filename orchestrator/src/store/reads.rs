@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 use workflows::effect::Fact;
 use workflows::event::Event;
@@ -101,7 +101,10 @@ pub async fn saga(pool: &PgPool, id: SagaId) -> Result<Option<SagaRecord>, sqlx:
     row.map(|row| {
         let text: String = row.try_get("state")?;
         let state = State::decode(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(SagaRecord { summary: summary(&row)?, state })
+        Ok(SagaRecord {
+            summary: summary(&row)?,
+            state,
+        })
     })
     .transpose()
 }
@@ -124,7 +127,10 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
     let mut query = QueryBuilder::<Postgres>::new(SUMMARY);
     query.push(" from saga.sagas where true");
     if !filter.status.is_empty() {
-        query.push(" and status = any(").push_bind(texts(&filter.status)).push(")");
+        query
+            .push(" and status = any(")
+            .push_bind(texts(&filter.status))
+            .push(")");
         // Lets the partial index of live, or of undone, sagas be used.
         if !filter.status.iter().any(|status| status.is_final()) {
             query.push(" and ended_at is null");
@@ -137,15 +143,23 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
         query.push(" and business_key = ").push_bind(key.clone());
     }
     if let Some((name, value)) = &filter.tag {
-        query.push(" and tags @> ").push_bind(Json(BTreeMap::from([(name.clone(), value.clone())])));
+        query
+            .push(" and tags @> ")
+            .push_bind(Json(BTreeMap::from([(name.clone(), value.clone())])));
     }
     if let Some(from) = filter.created_from {
         query.push(" and created_at >= ").push_bind(from.to_datetime());
-        query.push(" and id >= saga.first_id_at(").push_bind(slack(from, -1)).push(")");
+        query
+            .push(" and id >= saga.first_id_at(")
+            .push_bind(slack(from, -1))
+            .push(")");
     }
     if let Some(before) = filter.created_before {
         query.push(" and created_at < ").push_bind(before.to_datetime());
-        query.push(" and id < saga.first_id_at(").push_bind(slack(before, 1)).push(")");
+        query
+            .push(" and id < saga.first_id_at(")
+            .push_bind(slack(before, 1))
+            .push(")");
     }
     if let Some(after) = filter.after {
         query.push(" and id < ").push_bind(after.0);
@@ -166,17 +180,18 @@ pub async fn count_live(pool: &PgPool) -> Result<Vec<(Status, i64)>, sqlx::Error
     let rows = sqlx::query("select status, count(*) as sagas from saga.sagas where ended_at is null group by status")
         .fetch_all(pool)
         .await?;
-    rows.iter().map(|row| Ok((status(row)?, row.try_get("sagas")?))).collect()
+    rows.iter()
+        .map(|row| Ok((status(row)?, row.try_get("sagas")?)))
+        .collect()
 }
 
 /// Of these sagas, the ones that are in one of `statuses`.
 pub async fn sagas_in(pool: &PgPool, ids: &[Uuid], statuses: &[Status]) -> Result<Vec<SagaId>, sqlx::Error> {
-    let found: Vec<Uuid> =
-        sqlx::query_scalar("select id from saga.sagas where id = any($1) and status = any($2)")
-            .bind(ids)
-            .bind(texts(statuses))
-            .fetch_all(pool)
-            .await?;
+    let found: Vec<Uuid> = sqlx::query_scalar("select id from saga.sagas where id = any($1) and status = any($2)")
+        .bind(ids)
+        .bind(texts(statuses))
+        .fetch_all(pool)
+        .await?;
     Ok(found.into_iter().map(SagaId).collect())
 }
 
@@ -201,7 +216,9 @@ fn summary(row: &PgRow) -> Result<SagaSummary, sqlx::Error> {
         seq: row.try_get::<i64, _>("seq")?.unsigned_abs(),
         created_at: row.try_get::<DateTime<Utc>, _>("created_at")?.into(),
         updated_at: row.try_get::<DateTime<Utc>, _>("updated_at")?.into(),
-        ended_at: row.try_get::<Option<DateTime<Utc>>, _>("ended_at")?.map(Timestamp::from),
+        ended_at: row
+            .try_get::<Option<DateTime<Utc>>, _>("ended_at")?
+            .map(Timestamp::from),
         failure_code: row.try_get("failure_code")?,
         failure_step: row.try_get("failure_step")?,
     })
@@ -217,6 +234,10 @@ fn journal_entry(row: &PgRow) -> Result<JournalEntry, sqlx::Error> {
         kind: row.try_get("kind")?,
         step: row.try_get("step")?,
         event: serde_json::from_str(event).map_err(decode)?,
-        facts: facts.map(serde_json::from_str).transpose().map_err(decode)?.unwrap_or_default(),
+        facts: facts
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(decode)?
+            .unwrap_or_default(),
     })
 }

@@ -1,0 +1,210 @@
+//! A batch's Kafka messages: made from effects, and encoded for the outbox.
+
+use transport::{EnvelopePacker, Outgoing};
+use workflows::effect::{Effect, Fact};
+use workflows::protocol::tasks_topic;
+
+/// The outbox encoding's version, its first byte.
+const ENCODING: u8 = 1;
+
+/// Gathers the messages of a batch.
+pub(crate) struct Messages {
+    tasks: EnvelopePacker,
+    tasks_count: u64,
+    facts: Vec<Outgoing>,
+    partitions: u32,
+    source: String,
+}
+
+impl Messages {
+    pub(crate) fn new(partitions: u32, source: &str) -> Self {
+        Messages {
+            tasks: EnvelopePacker::tasks(),
+            tasks_count: 0,
+            facts: Vec::new(),
+            partitions,
+            source: source.to_owned(),
+        }
+    }
+
+    /// Adds an effect.
+    pub(crate) fn push(&mut self, effect: &Effect) -> Result<(), serde_json::Error> {
+        match effect {
+            Effect::Dispatch { queue, task } => {
+                self.tasks_count += 1;
+                let partition = task.token.saga.partition(self.partitions) as i32;
+                self.tasks.push(&tasks_topic(queue), partition, task)
+            }
+            Effect::Publish(fact) => {
+                self.facts.push(cloud_event(fact, self.partitions, &self.source)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many tasks and how many facts there are.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.tasks_count, self.facts.len() as u64)
+    }
+
+    /// Facts first: whoever follows a saga by its facts sees them before their consequences.
+    pub(crate) fn finish(self) -> Vec<Outgoing> {
+        let mut all = self.facts;
+        all.extend(self.tasks.finish());
+        all
+    }
+}
+
+/// CloudEvents 1.0, Kafka protocol binding, binary content mode.
+fn cloud_event(fact: &Fact, partitions: u32, source: &str) -> Result<Outgoing, serde_json::Error> {
+    let saga = fact.saga.to_string();
+    let header = |name: &str, value: String| (name.to_owned(), value);
+    Ok(Outgoing {
+        topic: fact.topic.clone(),
+        partition: fact.saga.partition(partitions) as i32,
+        key: Some(saga.clone().into_bytes()),
+        headers: vec![
+            header("ce_specversion", "1.0".to_owned()),
+            header("ce_id", fact.id()),
+            header("ce_type", fact.topic.clone()),
+            header("ce_source", source.to_owned()),
+            header("ce_subject", saga),
+            header("ce_time", fact.at.to_rfc3339()),
+            header("content-type", "application/json".to_owned()),
+        ],
+        payload: serde_json::to_vec(&fact.data)?,
+    })
+}
+
+/// Messages as bytes: a version byte, then per message its fields, texts and bytes led by their length as u32.
+pub(crate) fn encode(messages: &[Outgoing]) -> Vec<u8> {
+    let size: usize = messages.iter().map(|message| message.payload.len() + 512).sum();
+    let mut out = Vec::with_capacity(size + 1);
+    out.push(ENCODING);
+    let bytes = |out: &mut Vec<u8>, bytes: &[u8]| {
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(bytes);
+    };
+    for message in messages {
+        bytes(&mut out, message.topic.as_bytes());
+        out.extend_from_slice(&message.partition.to_le_bytes());
+        out.push(u8::from(message.key.is_some()));
+        bytes(&mut out, message.key.as_deref().unwrap_or_default());
+        out.extend_from_slice(&(message.headers.len() as u32).to_le_bytes());
+        for (name, value) in &message.headers {
+            bytes(&mut out, name.as_bytes());
+            bytes(&mut out, value.as_bytes());
+        }
+        bytes(&mut out, &message.payload);
+    }
+    out
+}
+
+/// The bytes are not what [`encode`] makes.
+#[derive(Debug, thiserror::Error)]
+#[error("an outbox payload can't be read at byte {at}: {what}")]
+pub(crate) struct Unreadable {
+    at: usize,
+    what: &'static str,
+}
+
+/// Messages from what [`encode`] made of them.
+pub(crate) fn decode(encoded: &[u8]) -> Result<Vec<Outgoing>, Unreadable> {
+    let mut reader = Reader { encoded, at: 0 };
+    if reader.array::<1>()? != [ENCODING] {
+        return Err(Unreadable {
+            at: 0,
+            what: "it has another version",
+        });
+    }
+    let mut messages = Vec::new();
+    while reader.at < encoded.len() {
+        let topic = reader.text()?;
+        let partition = i32::from_le_bytes(reader.array()?);
+        let has_key = reader.array::<1>()? == [1];
+        let key = reader.bytes()?;
+        let count = u32::from_le_bytes(reader.array()?);
+        let mut headers = Vec::new();
+        for _ in 0..count {
+            headers.push((reader.text()?, reader.text()?));
+        }
+        let payload = reader.bytes()?.to_vec();
+        messages.push(Outgoing {
+            topic,
+            partition,
+            key: has_key.then(|| key.to_vec()),
+            headers,
+            payload,
+        });
+    }
+    Ok(messages)
+}
+
+struct Reader<'a> {
+    encoded: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
+        let taken = self
+            .at
+            .checked_add(length)
+            .and_then(|end| self.encoded.get(self.at..end));
+        let taken = taken.ok_or(Unreadable {
+            at: self.at,
+            what: "it ends early",
+        })?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        Ok(self.take(N)?.try_into().expect("as many bytes as were asked for"))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Unreadable> {
+        let length = u32::from_le_bytes(self.array()?);
+        self.take(length as usize)
+    }
+
+    fn text(&mut self) -> Result<String, Unreadable> {
+        let at = self.at;
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Unreadable {
+            at,
+            what: "a text is not UTF-8",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn message(topic: &str, key: Option<&[u8]>) -> Outgoing {
+        Outgoing {
+            topic: topic.into(),
+            partition: 3,
+            key: key.map(Into::into),
+            headers: vec![("ce_id".into(), "ü".into()), (String::new(), String::new())],
+            payload: vec![0, 1, 255],
+        }
+    }
+
+    #[test]
+    fn comes_back_as_it_was() {
+        let messages = vec![message("a", None), message("b", Some(b"")), message("c", Some(b"key"))];
+        assert_eq!(decode(&encode(&messages)).unwrap(), messages);
+        assert_eq!(decode(&encode(&[])).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        let encoded = encode(&[message("topic", Some(b"key"))]);
+        for length in (0..encoded.len()).filter(|length| *length != 1) {
+            assert!(decode(&encoded[..length]).is_err(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Gets committed messages to the broker: at once in the normal case, from the outbox table after a failure, whoever's.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use transport::{Outgoing, Producer};
+use uuid::Uuid;
+
+use crate::messages;
+use crate::options::{OUTBOX_SWEEP_ROWS_MAX, UNACKNOWLEDGED_BYTES_MAX};
+use crate::store;
+
+/// How often acknowledged rows that no batch has deleted yet are deleted, and left-behind ones are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Publishes outbox rows.
+pub(crate) struct Publisher {
+    producer: Producer,
+    instance: Uuid,
+    /// After which a silent replica's rows are taken over.
+    lease: Duration,
+    rows: Mutex<Rows>,
+    unacknowledged_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Rows {
+    /// Being committed, on their way to the broker, or acknowledged and not yet deleted: not for the sweep.
+    in_hand: HashSet<Uuid>,
+    /// The broker has all of their messages.
+    acknowledged: Vec<Uuid>,
+    /// Every message was handed to the broker; the acknowledgements are still to come.
+    on_their_way: usize,
+}
+
+impl Publisher {
+    pub(crate) fn new(producer: Producer, instance: Uuid, lease: Duration) -> Arc<Self> {
+        Arc::new(Publisher {
+            producer,
+            instance,
+            lease,
+            rows: Mutex::default(),
+            unacknowledged_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Partitions of every topic.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.producer.partitions()
+    }
+
+    /// A row of this id is about to be committed.
+    pub(crate) fn expect(&self, row: Uuid) {
+        self.lock().in_hand.insert(row);
+    }
+
+    /// The row was not committed, or won't be published from here; if it is there, the sweep does it.
+    pub(crate) fn abandon(&self, row: Uuid) {
+        self.lock().in_hand.remove(&row);
+    }
+
+    /// Sends a committed row's messages, in order, behind all that were sent before.
+    pub(crate) fn publish(self: &Arc<Self>, row: Uuid, messages: Vec<Outgoing>) {
+        let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
+        if self.unacknowledged_bytes.load(Ordering::Relaxed) + bytes > UNACKNOWLEDGED_BYTES_MAX {
+            self.abandon(row);
+            return;
+        }
+        self.unacknowledged_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.lock().on_their_way += 1;
+        let acknowledgements: Vec<_> = messages
+            .into_iter()
+            .map(|message| self.producer.send(message))
+            .collect();
+        let publisher = Arc::clone(self);
+        tokio::spawn(async move {
+            let answers = join_all(acknowledgements).await;
+            publisher.unacknowledged_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let failed = answers.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+            let mut rows = publisher.lock();
+            rows.on_their_way -= 1;
+            match failed.first() {
+                None => rows.acknowledged.push(row),
+                Some(error) => {
+                    rows.in_hand.remove(&row);
+                    metrics::counter!("sagaline_outbox_failures_total").increment(1);
+                    tracing::warn!(%error, messages = failed.len(), outbox = %row, "messages were not published; they will be sent again");
+                }
+            }
+        });
+    }
+
+    /// Acknowledged rows, to be deleted by the caller, who then tells [`Self::deleted`] or [`Self::not_deleted`].
+    pub(crate) fn take_acknowledged(&self) -> Vec<Uuid> {
+        std::mem::take(&mut self.lock().acknowledged)
+    }
+
+    pub(crate) fn deleted(&self, rows: &[Uuid]) {
+        let mut known = self.lock();
+        for row in rows {
+            known.in_hand.remove(row);
+        }
+    }
+
+    pub(crate) fn not_deleted(&self, rows: Vec<Uuid>) {
+        self.lock().acknowledged.extend(rows);
+    }
+
+    /// Deletes acknowledged rows, and publishes left-behind ones: this replica's own that failed, and those of
+    /// replicas that are gone. Until `stop`.
+    pub(crate) async fn sweep(self: Arc<Self>, pool: PgPool, stop: CancellationToken) {
+        let mut ticks = 0_u32;
+        while stop
+            .run_until_cancelled(tokio::time::sleep(SWEEP_INTERVAL))
+            .await
+            .is_some()
+        {
+            ticks = ticks.wrapping_add(1);
+            if let Err(error) = self.sweep_once(&pool, ticks.is_multiple_of(4)).await {
+                tracing::debug!(%error, "the outbox could not be swept; trying again");
+            }
+        }
+    }
+
+    async fn sweep_once(self: &Arc<Self>, pool: &PgPool, orphans_too: bool) -> Result<(), sqlx::Error> {
+        self.delete_acknowledged(pool).await?;
+        if orphans_too {
+            let lease_s = self.lease.as_secs_f64();
+            let claimed = store::outbox::claim_orphans(pool, self.instance, lease_s, OUTBOX_SWEEP_ROWS_MAX).await?;
+            if claimed > 0 {
+                tracing::info!(rows = claimed, "publishing what a replica that is gone has left behind");
+            }
+            let (rows, age_s) = store::outbox::backlog(pool).await?;
+            metrics::gauge!("sagaline_outbox_rows").set(rows as f64);
+            metrics::gauge!("sagaline_outbox_age_seconds").set(age_s);
+        }
+        let in_hand: Vec<Uuid> = self.lock().in_hand.iter().copied().collect();
+        let rows = store::outbox::own_rows(pool, self.instance, &in_hand, OUTBOX_SWEEP_ROWS_MAX).await?;
+        for row in rows {
+            // A batch may have been committed since the look at what is in hand; it was in hand before its commit.
+            if !self.lock().in_hand.insert(row.id) {
+                continue;
+            }
+            match messages::decode(&row.payload) {
+                Ok(messages) => self.publish(row.id, messages),
+                Err(error) => {
+                    tracing::error!(outbox = %row.id, %error, "an outbox row can't be read; it is left alone")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes acknowledged rows now.
+    pub(crate) async fn delete_acknowledged(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let acknowledged = self.take_acknowledged();
+        if acknowledged.is_empty() {
+            return Ok(());
+        }
+        match store::outbox::delete(pool, &acknowledged).await {
+            Ok(()) => {
+                self.deleted(&acknowledged);
+                Ok(())
+            }
+            Err(error) => {
+                self.not_deleted(acknowledged);
+                Err(error)
+            }
+        }
+    }
+
+    /// Rows on their way to the broker.
+    pub(crate) fn on_their_way(&self) -> usize {
+        self.lock().on_their_way
+    }
+
+    /// Sends one message outside of any batch.
+    pub(crate) async fn send(&self, message: Outgoing) -> Result<(), transport::TransportError> {
+        self.producer.send(message).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

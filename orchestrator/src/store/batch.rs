@@ -1,0 +1,310 @@
+//! The hot path: one statement reads a batch's sagas, one writes everything that came of it.
+//!
+//! Both are set-based and autocommitted, so a batch costs two round trips and holds row locks only while Postgres works on it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+use workflows::ids::{SagaId, Timestamp};
+
+/// A saga as it is stored.
+#[derive(Debug)]
+pub struct LoadedSaga {
+    /// Its definition.
+    pub definition_id: i64,
+    /// Its state, encoded.
+    pub state: String,
+}
+
+/// What a start key was used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartKey {
+    /// Hash of the request.
+    pub request_hash: String,
+    /// The saga it started.
+    pub saga: SagaId,
+}
+
+/// Sagas by id.
+pub async fn load_sagas(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<SagaId, LoadedSaga>, sqlx::Error> {
+    let rows = sqlx::query("select id, definition_id, state from saga.sagas where id = any($1)")
+        .bind(ids)
+        .fetch_all(pool)
+        .await?;
+    let loaded = |row: &PgRow| {
+        let saga = LoadedSaga {
+            definition_id: row.try_get(1)?,
+            state: row.try_get(2)?,
+        };
+        Ok((SagaId(row.try_get(0)?), saga))
+    };
+    rows.iter().map(loaded).collect()
+}
+
+/// Start keys that were used.
+pub async fn load_start_keys(pool: &PgPool, keys: &[&str]) -> Result<HashMap<String, StartKey>, sqlx::Error> {
+    let rows = sqlx::query("select key, request_hash, saga_id from saga.start_keys where key = any($1)")
+        .bind(keys)
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let used = StartKey {
+                request_hash: row.try_get(1)?,
+                saga: SagaId(row.try_get(2)?),
+            };
+            Ok((row.try_get(0)?, used))
+        })
+        .collect()
+}
+
+/// Everything that came of a batch, by column, as `unnest` wants it. Rows are in the order of their sagas' ids, so that
+/// two batches can't wait for each other in a circle.
+#[derive(Debug, Default)]
+pub struct BatchWrite {
+    /// New sagas.
+    pub inserted: InsertedSagas,
+    /// Changed sagas.
+    pub updated: UpdatedSagas,
+    /// Journal entries.
+    pub journal: JournalRows,
+    /// Timers to be set.
+    pub timers: TimerRows,
+    /// Sagas whose timer is to be removed.
+    pub timers_gone: Vec<Uuid>,
+    /// Start keys to be taken.
+    pub start_keys: StartKeyRows,
+    /// Signals to be noted.
+    pub signals: SignalRows,
+    /// The batch's messages.
+    pub outbox: Option<OutboxRow>,
+    /// Outbox rows whose messages have been acknowledged.
+    pub outbox_gone: Vec<Uuid>,
+}
+
+/// Columns of new sagas.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct InsertedSagas {
+    pub id: Vec<Uuid>,
+    pub workflow: Vec<String>,
+    pub definition_id: Vec<i64>,
+    pub status: Vec<&'static str>,
+    pub business_key: Vec<Option<String>>,
+    pub tags: Vec<Option<String>>,
+    pub state: Vec<String>,
+    pub seq: Vec<i64>,
+    pub attempt_due_at: Vec<Option<DateTime<Utc>>>,
+    pub ended: Vec<bool>,
+    pub failure_code: Vec<Option<String>>,
+    pub failure_step: Vec<Option<String>>,
+}
+
+/// Columns of changed sagas.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct UpdatedSagas {
+    pub id: Vec<Uuid>,
+    pub expected_seq: Vec<i64>,
+    pub seq: Vec<i64>,
+    pub status: Vec<&'static str>,
+    pub state: Vec<String>,
+    pub attempt_due_at: Vec<Option<DateTime<Utc>>>,
+    pub ended: Vec<bool>,
+    pub failure_code: Vec<Option<String>>,
+    pub failure_step: Vec<Option<String>>,
+}
+
+/// Columns of journal entries.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct JournalRows {
+    pub saga_id: Vec<Uuid>,
+    pub seq: Vec<i64>,
+    pub kind: Vec<&'static str>,
+    pub step: Vec<Option<String>>,
+    pub event: Vec<String>,
+    pub facts: Vec<Option<String>>,
+}
+
+/// Columns of timers.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct TimerRows {
+    pub saga_id: Vec<Uuid>,
+    pub due_at: Vec<DateTime<Utc>>,
+}
+
+/// Columns of start keys.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct StartKeyRows {
+    pub key: Vec<String>,
+    pub request_hash: Vec<String>,
+    pub saga_id: Vec<Uuid>,
+}
+
+/// Columns of signals.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct SignalRows {
+    pub saga_id: Vec<Uuid>,
+    pub id: Vec<String>,
+    pub signal: Vec<String>,
+    /// False: parked, until its saga begins.
+    pub delivered: Vec<bool>,
+}
+
+/// A batch's messages.
+#[derive(Debug)]
+pub struct OutboxRow {
+    /// Version 7: rows sort by time.
+    pub id: Uuid,
+    /// Who publishes it.
+    pub instance: Uuid,
+    /// How many messages there are.
+    pub messages: i32,
+    /// The messages, encoded.
+    pub payload: Vec<u8>,
+}
+
+impl BatchWrite {
+    /// Whether there is anything to be written for the batch itself.
+    pub fn is_empty(&self) -> bool {
+        self.journal.saga_id.is_empty()
+            && self.timers.saga_id.is_empty()
+            && self.timers_gone.is_empty()
+            && self.signals.saga_id.is_empty()
+            && self.outbox.is_none()
+    }
+}
+
+/// One statement, so that it is one round trip and one commit. All parts see the same snapshot; the guard at its end
+/// makes all of it fail if a saga was not where it was expected or a signal had been delivered already.
+const WRITE: &str = "\
+with inserted as (
+    insert into saga.sagas (id, workflow, definition_id, status, business_key, tags, state, seq, attempt_due_at,
+                            created_at, updated_at, ended_at, failure_code, failure_step)
+    select u.id, u.workflow, u.definition_id, u.status, u.business_key, u.tags::jsonb, u.state, u.seq,
+           u.attempt_due_at, $1, $1, case when u.ended then $1 end, u.failure_code, u.failure_step
+    from unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
+                $10::timestamptz[], $11::boolean[], $12::text[], $13::text[])
+      as u(id, workflow, definition_id, status, business_key, tags, state, seq, attempt_due_at, ended, failure_code,
+           failure_step)
+), updated as (
+    update saga.sagas s
+    set state = u.state, seq = u.seq, status = u.status, attempt_due_at = u.attempt_due_at, updated_at = $1,
+        ended_at = case when u.ended then coalesce(s.ended_at, $1) end,
+        failure_code = u.failure_code, failure_step = u.failure_step
+    from unnest($14::uuid[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::timestamptz[],
+                $20::boolean[], $21::text[], $22::text[])
+      as u(id, expected_seq, seq, status, state, attempt_due_at, ended, failure_code, failure_step)
+    where s.id = u.id and s.seq = u.expected_seq
+    returning 1
+), journaled as (
+    insert into saga.journal (saga_id, seq, at, kind, step, event, facts)
+    select u.saga_id, u.seq, $1, u.kind, u.step, u.event, u.facts
+    from unnest($23::uuid[], $24::bigint[], $25::text[], $26::text[], $27::text[], $28::text[])
+      as u(saga_id, seq, kind, step, event, facts)
+), keyed as (
+    insert into saga.start_keys (key, request_hash, saga_id)
+    select u.key, u.request_hash, u.saga_id from unnest($29::text[], $30::text[], $31::uuid[])
+      as u(key, request_hash, saga_id)
+), timed as (
+    insert into saga.timers as t (saga_id, due_at)
+    select u.saga_id, u.due_at from unnest($32::uuid[], $33::timestamptz[]) as u(saga_id, due_at)
+    on conflict (saga_id) do update set due_at = excluded.due_at
+), untimed as (
+    delete from saga.timers where saga_id = any($34::uuid[])
+), signalled as (
+    insert into saga.signals as s (saga_id, id, signal, delivered)
+    select u.saga_id, u.id, u.signal, u.delivered from unnest($35::uuid[], $36::text[], $37::text[], $38::boolean[])
+      as u(saga_id, id, signal, delivered)
+    on conflict (saga_id, id) do update set delivered = true where excluded.delivered and not s.delivered
+    returning delivered
+), sent as (
+    insert into saga.outbox (id, instance, messages, payload)
+    select $39, $40, $41, $42 where $39 is not null
+), acknowledged as (
+    delete from saga.outbox where id = any($43::uuid[])
+)
+select saga.require_current((select count(*) from updated) = $44
+                            and (select count(*) from signalled where delivered) = $45)";
+
+/// Writes a batch, or none of it. An error that [`super::classify`] calls stale means: read again.
+pub async fn write_batch(pool: &PgPool, at: Timestamp, write: &BatchWrite) -> Result<(), sqlx::Error> {
+    let (i, u, j) = (&write.inserted, &write.updated, &write.journal);
+    let outbox = write.outbox.as_ref();
+    let delivered = write.signals.delivered.iter().filter(|delivered| **delivered).count();
+    sqlx::query(WRITE)
+        .bind(at.to_datetime())
+        .bind(&i.id)
+        .bind(&i.workflow)
+        .bind(&i.definition_id)
+        .bind(&i.status)
+        .bind(&i.business_key)
+        .bind(&i.tags)
+        .bind(&i.state)
+        .bind(&i.seq)
+        .bind(&i.attempt_due_at)
+        .bind(&i.ended)
+        .bind(&i.failure_code)
+        .bind(&i.failure_step)
+        .bind(&u.id)
+        .bind(&u.expected_seq)
+        .bind(&u.seq)
+        .bind(&u.status)
+        .bind(&u.state)
+        .bind(&u.attempt_due_at)
+        .bind(&u.ended)
+        .bind(&u.failure_code)
+        .bind(&u.failure_step)
+        .bind(&j.saga_id)
+        .bind(&j.seq)
+        .bind(&j.kind)
+        .bind(&j.step)
+        .bind(&j.event)
+        .bind(&j.facts)
+        .bind(&write.start_keys.key)
+        .bind(&write.start_keys.request_hash)
+        .bind(&write.start_keys.saga_id)
+        .bind(&write.timers.saga_id)
+        .bind(&write.timers.due_at)
+        .bind(&write.timers_gone)
+        .bind(&write.signals.saga_id)
+        .bind(&write.signals.id)
+        .bind(&write.signals.signal)
+        .bind(&write.signals.delivered)
+        .bind(outbox.map(|row| row.id))
+        .bind(outbox.map(|row| row.instance))
+        .bind(outbox.map(|row| row.messages))
+        .bind(outbox.map(|row| row.payload.as_slice()))
+        .bind(&write.outbox_gone)
+        .bind(u.id.len() as i64)
+        .bind(delivered as i64)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Whether this very journal entry is there: tells whether a batch whose answer was lost had been committed.
+pub async fn has_journal_entry(
+    pool: &PgPool,
+    saga: Uuid,
+    seq: i64,
+    at: Timestamp,
+    event: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select 1 from saga.journal where saga_id = $1 and seq = $2 and at = $3 and event = $4)",
+    )
+    .bind(saga)
+    .bind(seq)
+    .bind(at.to_datetime())
+    .bind(event)
+    .fetch_one(pool)
+    .await
+}

@@ -1,0 +1,86 @@
+//! Those who wait for a saga to settle: to end, or to need an operator.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workflows::ids::SagaId;
+use workflows::state::Status;
+
+use crate::error::EngineError;
+use crate::options::{WAIT_POLL, WAITERS_MAX};
+use crate::store::reads::{self, SagaRecord};
+
+/// What a waiter is told: the saga as it is now, if whoever settled it knew all of it.
+pub(crate) type Settled = Option<Arc<SagaRecord>>;
+
+/// Waiting for more is in vain.
+pub(crate) fn is_settled(status: Status) -> bool {
+    status.is_final() || status == Status::Failed
+}
+
+/// Who waits for which saga.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    waiting: Mutex<HashMap<SagaId, Vec<oneshot::Sender<Settled>>>>,
+}
+
+impl Waiters {
+    /// Waits from now on. Dropping the receiver is enough to stop.
+    pub(crate) fn register(&self, saga: SagaId) -> Result<oneshot::Receiver<Settled>, EngineError> {
+        let mut waiting = self.lock();
+        if waiting.len() >= WAITERS_MAX {
+            return Err(EngineError::Overloaded {
+                what: "callers that wait for sagas",
+                waiting: waiting.len(),
+            });
+        }
+        let (sender, receiver) = oneshot::channel();
+        waiting.entry(saga).or_default().push(sender);
+        Ok(receiver)
+    }
+
+    /// Whether anybody waits for this saga.
+    pub(crate) fn wants(&self, saga: SagaId) -> bool {
+        self.lock().contains_key(&saga)
+    }
+
+    /// Tells everybody who waits for this saga.
+    pub(crate) fn settled(&self, saga: SagaId, record: Settled) {
+        for waiter in self.lock().remove(&saga).into_iter().flatten() {
+            // The waiter may have given up.
+            let _ = waiter.send(record.clone());
+        }
+    }
+
+    /// Notices what other replicas settled: one query for all who wait.
+    pub(crate) async fn poll(&self, pool: PgPool, stop: CancellationToken) {
+        let settled: Vec<Status> = Status::ALL.into_iter().filter(|status| is_settled(*status)).collect();
+        while stop.run_until_cancelled(tokio::time::sleep(WAIT_POLL)).await.is_some() {
+            let ids = self.still_waited_for();
+            if ids.is_empty() {
+                continue;
+            }
+            match reads::sagas_in(&pool, &ids, &settled).await {
+                Ok(sagas) => sagas.into_iter().for_each(|saga| self.settled(saga, None)),
+                Err(error) => tracing::debug!(%error, "sagas that are waited for could not be read; trying again"),
+            }
+        }
+    }
+
+    fn still_waited_for(&self) -> Vec<Uuid> {
+        let mut waiting = self.lock();
+        waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.is_closed());
+            !waiters.is_empty()
+        });
+        waiting.keys().map(|saga| saga.0).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SagaId, Vec<oneshot::Sender<Settled>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
