@@ -1,1 +1,76 @@
-//! Placeholder.
+//! The ticket shop's public HTTP API: events, seats, bookings, and the payment provider's webhooks.
+//!
+//! The gateway keeps no state of its own but the webhook inbox. It checks what comes in, turns a wish to book into one
+//! start of the booking workflow, and shows the saga's state in the shop's words. Any number of gateways can run.
+//!
+//! Shape: [`Options`] and [`Deps`] → [`serve`] (or [`router`] alone, without the webhook inbox's background task).
+
+pub mod limits;
+pub mod money;
+pub mod options;
+pub mod problem;
+
+mod app;
+mod bookings;
+mod events;
+mod health;
+mod http;
+mod routes;
+mod store;
+mod webhooks;
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use app::Deps;
+pub use bookings::view::{Booking, BookingStatus};
+pub use options::{Options, Secret};
+pub use routes::openapi;
+pub use webhooks::signature;
+
+/// How long requests keep coming in after the gateway has said that it is not ready any more: load balancers need a
+/// moment to notice.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// The API as an axum router. Webhooks are kept, but not passed on: that is [`serve`]'s part.
+pub fn router(options: Options, deps: Deps) -> axum::Router {
+    routes::router(&app::App::new(options, deps))
+}
+
+/// Serves the API on `listener` until `shutdown`, and passes on what the webhook inbox holds.
+///
+/// Needs neither the database nor the engine to begin with: while one of them is away, requests are answered with
+/// 503. Once told to stop, it says that it is not ready, takes no more requests, and finishes those in flight.
+pub async fn serve(
+    options: Options,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let drain_time_limit = options.drain_time_limit;
+    let app = app::App::new(options, deps);
+    let inbox = tokio::spawn(webhooks::deliver::run(app.clone(), shutdown.clone()));
+    let router = routes::router(&app);
+    let stop = CancellationToken::new();
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let mut server = tokio::spawn(server.into_future());
+    let served = tokio::select! {
+        ended = &mut server => ended,
+        () = shutdown.cancelled() => {
+            app.begin_drain();
+            tokio::time::sleep(NOTICE).await;
+            stop.cancel();
+            tokio::time::timeout(drain_time_limit, &mut server).await.unwrap_or_else(|_| {
+                let seconds = drain_time_limit.as_secs();
+                tracing::warn!(seconds, "requests in flight did not finish in time; they end with the process");
+                server.abort();
+                Ok(Ok(()))
+            })
+        }
+    };
+    shutdown.cancel();
+    inbox.await.map_err(std::io::Error::other)?;
+    served.map_err(std::io::Error::other)?
+}

@@ -1,0 +1,9 @@
+//! Bookings: each is one saga of the booking workflow, seen from the buyer's side.
+
+pub mod request;
+pub mod routes;
+pub mod view;
+
+mod keys;
+
+pub use keys::KeysInFlight;

@@ -1,0 +1,213 @@
+//! A wish to book: read from JSON, checked by itself, then against the event and its seats.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::http::body::{self, Members};
+use crate::http::text::echo;
+use crate::limits::{EMAIL_CHARS_MAX, ID_CHARS_MAX, PAYMENT_METHOD_CHARS_MAX, SEATS_PER_BOOKING_MAX};
+use crate::money::Cents;
+use crate::problem::{FieldError, Problem};
+use crate::store::events::Quote;
+
+/// The fields of a request, as errors name them.
+const FIELDS: [&str; 6] = ["userId", "eventId", "seatIds", "totalAmount", "paymentMethod", "email"];
+
+/// The body of `POST /bookings`. Unknown fields are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BookingRequest {
+    /// Who books.
+    #[schema(max_length = 100, min_length = 1, example = "user_42")]
+    pub user_id: String,
+    /// The event.
+    #[schema(max_length = 100, min_length = 1, example = "taylor_swift_nyc_2024")]
+    pub event_id: String,
+    /// The seats, each once: all of them are booked or none.
+    #[schema(max_items = 10, min_items = 1, example = json!(["A15", "A16"]))]
+    pub seat_ids: Vec<String>,
+    /// The sum of the seats' prices, a number with at most two decimals, read exactly.
+    #[schema(value_type = f64, minimum = 0, multiple_of = 0.01, example = json!(700.00))]
+    pub total_amount: Cents,
+    /// A payment method of the payment provider.
+    #[schema(max_length = 255, required = false, example = "pm_card_visa")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_method: Option<String>,
+    /// Where the confirmation goes.
+    #[schema(max_length = 254, required = false, format = "email", example = "fan@example.com")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+impl BookingRequest {
+    /// Reads the body; every mistake that shows without the database is named at once.
+    pub fn parse(bytes: &[u8]) -> Result<BookingRequest, Problem> {
+        let mut members = body::parse_object(bytes)?;
+        let mut errors = Vec::new();
+        let errors_of = &mut errors;
+        let user_id = required_text(&mut members, "userId", errors_of);
+        let event_id = required_text(&mut members, "eventId", errors_of);
+        let seat_ids = seat_ids(&mut members, errors_of);
+        let total_amount = total_amount(&mut members, errors_of);
+        let payment_method = optional_text(&mut members, "paymentMethod", PAYMENT_METHOD_CHARS_MAX, errors_of);
+        let email = email(&mut members, errors_of);
+        members.finish(&FIELDS, errors_of);
+        match (user_id, event_id, seat_ids, total_amount) {
+            (Some(user_id), Some(event_id), Some(seat_ids), Some(total_amount)) if errors.is_empty() => {
+                Ok(BookingRequest {
+                    user_id,
+                    event_id,
+                    seat_ids,
+                    total_amount,
+                    payment_method,
+                    email,
+                })
+            }
+            _ => Err(Problem::invalid(errors)),
+        }
+    }
+
+    /// Checks the wish against the event and its seats' prices.
+    pub fn check(&self, quote: Option<&Quote>) -> Result<(), Problem> {
+        let Some(quote) = quote else {
+            let message = format!(
+                "names no event: there is no {}; GET /events lists them",
+                echo(&self.event_id)
+            );
+            return Err(Problem::invalid(vec![FieldError::new("/eventId", message)]));
+        };
+        if !quote.on_sale {
+            let message = format!("names an event that is not on sale: {}", echo(&self.event_id));
+            return Err(Problem::invalid(vec![FieldError::new("/eventId", message)]));
+        }
+        let unknown = self
+            .seat_ids
+            .iter()
+            .enumerate()
+            .filter(|(_, seat)| !quote.prices.contains_key(seat.as_str()));
+        let errors: Vec<_> = unknown
+            .map(|(index, seat)| {
+                let message = format!("names no seat of this event: there is no {}", echo(seat));
+                FieldError::new(format!("/seatIds/{index}"), message)
+            })
+            .collect();
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        let sum = Cents::sum(quote.prices.values().copied());
+        if sum != Some(self.total_amount) {
+            let right = sum.map_or_else(|| "the sum".to_owned(), |sum| sum.to_string());
+            let message = format!(
+                "must be {right}, the sum of the seats' prices, not {}",
+                self.total_amount
+            );
+            return Err(Problem::invalid(vec![FieldError::new("/totalAmount", message)]));
+        }
+        Ok(())
+    }
+
+    /// The saga's input.
+    pub fn saga_input(&self, quote: &Quote, payment_method: &str) -> Value {
+        json!({
+            "userId": self.user_id,
+            "eventId": self.event_id,
+            "seatIds": self.seat_ids,
+            "totalCents": self.total_amount.get(),
+            "currency": quote.currency,
+            "paymentMethod": payment_method,
+            "email": self.email,
+            "event": {"name": quote.name, "venue": quote.venue, "date": quote.date},
+        })
+    }
+
+    /// Labels by which operators find the saga.
+    pub fn saga_tags(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("userId".to_owned(), self.user_id.clone())])
+    }
+
+    /// The same for the same wish, however its JSON was written.
+    pub fn hash(&self) -> String {
+        let canonical = serde_json::to_vec(self).expect("a request is plain data");
+        hex::encode(Sha256::digest(canonical))
+    }
+}
+
+fn required<'a>(members: &mut Members, name: &'a str, errors: &mut Vec<FieldError>) -> Option<(Box<RawValue>, String)> {
+    let pointer = format!("/{name}");
+    match members.take(name, errors) {
+        Some(raw) => Some((raw, pointer)),
+        None => {
+            errors.push(FieldError::new(pointer, "is required"));
+            None
+        }
+    }
+}
+
+fn required_text(members: &mut Members, name: &str, errors: &mut Vec<FieldError>) -> Option<String> {
+    let (raw, pointer) = required(members, name, errors)?;
+    body::text_at(&raw, &pointer, ID_CHARS_MAX, errors)
+}
+
+fn optional_text(members: &mut Members, name: &str, chars_max: usize, errors: &mut Vec<FieldError>) -> Option<String> {
+    let raw = members.take(name, errors)?;
+    body::text_at(&raw, &format!("/{name}"), chars_max, errors)
+}
+
+fn seat_ids(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<Vec<String>> {
+    let (raw, pointer) = required(members, "seatIds", errors)?;
+    let items: Vec<Box<RawValue>> = body::decode(&raw, &pointer, "must be a list of seat ids", errors)?;
+    if !(1..=SEATS_PER_BOOKING_MAX).contains(&items.len()) {
+        let message = format!("must have 1 to {SEATS_PER_BOOKING_MAX} seats, not {}", items.len());
+        errors.push(FieldError::new(pointer, message));
+        return None;
+    }
+    let mut seen = HashSet::new();
+    let mut seats = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let pointer = format!("/seatIds/{index}");
+        let Some(seat) = body::text_at(item, &pointer, ID_CHARS_MAX, errors) else {
+            continue;
+        };
+        if !seen.insert(seat.clone()) {
+            errors.push(FieldError::new(pointer, format!("repeats the seat {}", echo(&seat))));
+        }
+        seats.push(seat);
+    }
+    Some(seats)
+}
+
+fn total_amount(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<Cents> {
+    let (raw, pointer) = required(members, "totalAmount", errors)?;
+    match Cents::parse(raw.get()) {
+        Ok(cents) => Some(cents),
+        Err(error) => {
+            errors.push(FieldError::new(pointer, error.to_string()));
+            None
+        }
+    }
+}
+
+/// An address is only checked for what would break a mail's header; whether it exists, the mail will show.
+fn email(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
+    let email = optional_text(members, "email", EMAIL_CHARS_MAX, errors)?;
+    let plausible = email.rsplit_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && !domain.is_empty()
+            && !email
+                .chars()
+                .any(|char| char.is_whitespace() || "<>,;\"".contains(char))
+    });
+    if !plausible {
+        errors.push(FieldError::new(
+            "/email",
+            "must be an e-mail address such as fan@example.com",
+        ));
+        return None;
+    }
+    Some(email)
+}

@@ -1,0 +1,274 @@
+//! `/bookings`.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use orchestrator::client::{ClientError, SagaDetail, StartRequest};
+use workflows::event::{Command, CommandEvent};
+use workflows::ids::SagaId;
+
+use super::request::BookingRequest;
+use super::view::{Booking, BookingStatus, path_of};
+use crate::app::App;
+use crate::http::extract::PathId;
+use crate::http::{body, context, prefer, text};
+use crate::limits::{BODY_BYTES_MAX, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
+use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
+use crate::store::events;
+
+/// The header with the client's key.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Says that an answer repeats an earlier one.
+const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// Says which preferences were heeded (RFC 7240).
+const PREFERENCE_APPLIED: &str = "preference-applied";
+
+/// Book seats.
+///
+/// All of the seats are booked or none. The answer comes as soon as the wish is stored for good; with
+/// `Prefer: wait=<seconds>` once the booking is decided, or when that time is up. With an `Idempotency-Key`, repeating
+/// the request gives the same booking and the same answer.
+#[utoipa::path(
+    post,
+    path = "/bookings",
+    tag = "bookings",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 255 characters; the same for repetitions"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, at most 30: answer with the outcome"),
+    ),
+    request_body = BookingRequest,
+    responses(
+        (status = 202, description = "Accepted and stored", body = Booking,
+         headers(("Location" = String, description = "The booking"))),
+        (status = 200, description = "Decided within the time asked for", body = Booking,
+         headers(("Location" = String, description = "The booking"), ("Preference-Applied" = String, description = "The wait that was granted"))),
+        (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "The first request with this key is still being worked on",
+         body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 413, description = "The body has more than 64 KiB", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as JSON", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "The wish is not valid, or the key was used with another one: each mistake is named",
+         body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available, or too much is waiting; repeat it with the same key",
+         body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let wait = prefer::wait(&headers);
+    let key = idempotency_key(&headers)?;
+    // The size before the type: whoever sends 10 MB of anything is told so.
+    let bytes = body::read(&headers, body, BODY_BYTES_MAX).await?;
+    body::require_json(&headers)?;
+    let wish = BookingRequest::parse(&bytes)?;
+    let in_use = key
+        .as_deref()
+        .map(|key| app.keys().begin(key, wish.hash()))
+        .transpose()?;
+
+    let request = start_request(&app, &wish, key, wait).await?;
+    let began = Instant::now();
+    let started = app.engine().start(request).await?;
+    let booking = match wait {
+        Some(wait) => decided(&app, started.saga, wait.saturating_sub(began.elapsed())).await?,
+        None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
+    };
+    drop(in_use);
+    metrics::counter!("sagaline_gateway_bookings_total", "replayed" => if started.replayed { "yes" } else { "no" })
+        .increment(1);
+    Ok(created(&booking, wait, started.replayed))
+}
+
+fn created(booking: &Booking, wait: Option<Duration>, replayed: bool) -> Response {
+    let status = if wait.is_some() && booking.status.is_decided() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let mut headers = HeaderMap::new();
+    let location = HeaderValue::from_str(&path_of(&booking.booking_id)).expect("a path of hexadecimal digits");
+    headers.insert(header::LOCATION, location);
+    if let Some(wait) = wait {
+        let applied = HeaderValue::from_str(&prefer::applied(wait)).expect("a word and a number");
+        headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    if replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    (status, headers, Json(booking)).into_response()
+}
+
+/// The saga that a wish starts, once it fits the event and its seats.
+async fn start_request(
+    app: &App,
+    wish: &BookingRequest,
+    idempotency_key: Option<String>,
+    wait: Option<Duration>,
+) -> Result<StartRequest, Problem> {
+    let options = app.options();
+    let Some(payment_method) = wish.payment_method.as_ref().or(options.payment_method_default.as_ref()) else {
+        return Err(Problem::invalid(vec![FieldError::new("/paymentMethod", "is required")]));
+    };
+    let quote = events::quote(app.pool(), &wish.event_id, &wish.seat_ids).await?;
+    wish.check(quote.as_ref())?;
+    let quote = quote.expect("a wish that was checked has an event");
+    Ok(StartRequest {
+        workflow: options.workflow.clone(),
+        version: None,
+        input: wish.saga_input(&quote, payment_method),
+        idempotency_key,
+        tags: wish.saga_tags(),
+        traceparent: context::current().map(|context| context.traceparent()),
+        wait: wait.map(|wait| wait.min(WAIT_SLICE)).filter(|wait| !wait.is_zero()),
+    })
+}
+
+/// The booking once it is decided, or when the time is up.
+async fn decided(app: &App, mut saga: SagaDetail, wait: Duration) -> Result<Booking, Problem> {
+    let until = Instant::now() + wait;
+    while !saga.is_settled() && !BookingStatus::of(&saga.view).is_decided() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        saga = app
+            .engine()
+            .wait(saga.id, left.min(WAIT_SLICE))
+            .await?
+            .ok_or_else(no_booking)?;
+    }
+    with_history(app, &saga).await
+}
+
+/// Show a booking with its history.
+#[utoipa::path(
+    get,
+    path = "/bookings/{bookingId}",
+    tag = "bookings",
+    params(("bookingId" = String, Path, description = "The booking's id")),
+    responses(
+        (status = 200, description = "The booking", body = Booking),
+        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<Booking>, Problem> {
+    let saga = find(&app, &id).await?;
+    Ok(Json(with_history(&app, &saga).await?))
+}
+
+/// Cancel a booking that is not confirmed yet.
+///
+/// Its seats are released, a payment under way is stopped or refunded. Cancelling a cancelled booking changes nothing.
+#[utoipa::path(
+    post,
+    path = "/bookings/{bookingId}/cancel",
+    tag = "bookings",
+    params(("bookingId" = String, Path, description = "The booking's id")),
+    responses(
+        (status = 202, description = "It is being cancelled", body = Booking),
+        (status = 200, description = "It is cancelled", body = Booking),
+        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "It is confirmed, rejected or expired", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    let saga = find(&app, &id).await?;
+    let command = CommandEvent {
+        command: Command::Cancel {},
+        by: "buyer".to_owned(),
+        reason: "the buyer cancelled the booking".to_owned(),
+    };
+    let saga = match app.engine().command(saga.id, command).await {
+        Ok(saga) => saga,
+        Err(ClientError::Refused { .. }) => {
+            let saga = app.engine().get(saga.id).await?.ok_or_else(no_booking)?;
+            match BookingStatus::of(&saga.view) {
+                BookingStatus::Cancelled => saga,
+                status => return Err(too_late(status)),
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let status = if saga.view.status.is_final() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(with_history(&app, &saga).await?)).into_response())
+}
+
+/// Cancel a booking that is not confirmed yet: the same as `POST /bookings/{bookingId}/cancel`.
+#[utoipa::path(
+    delete,
+    path = "/bookings/{bookingId}",
+    tag = "bookings",
+    params(("bookingId" = String, Path, description = "The booking's id")),
+    responses(
+        (status = 202, description = "It is being cancelled", body = Booking),
+        (status = 200, description = "It is cancelled", body = Booking),
+        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "It is confirmed, rejected or expired", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(state: State<App>, id: PathId) -> Result<Response, Problem> {
+    cancel(state, id).await
+}
+
+fn too_late(status: BookingStatus) -> Problem {
+    let why = match status {
+        BookingStatus::Confirmed => "it is confirmed: the seats are paid and sold",
+        BookingStatus::Rejected => "it was rejected: its seats were not to be had",
+        BookingStatus::Expired => "it has expired: it was not paid in time",
+        BookingStatus::Cancelled => "it is cancelled already",
+        BookingStatus::Initiated | BookingStatus::Reserved | BookingStatus::Paying => {
+            "it is just being completed; look at it again in a moment"
+        }
+    };
+    Problem::new(Kind::Refused, format!("the booking can't be cancelled: {why}"))
+}
+
+/// The saga of a booking.
+async fn find(app: &App, id: &str) -> Result<SagaDetail, Problem> {
+    let id: SagaId = id.parse().map_err(|_| no_booking())?;
+    let saga = app.engine().get(id).await?;
+    // The engine runs other workflows too; theirs are no bookings.
+    saga.filter(|saga| saga.workflow == app.options().workflow)
+        .ok_or_else(no_booking)
+}
+
+async fn with_history(app: &App, saga: &SagaDetail) -> Result<Booking, Problem> {
+    let journal = app.engine().journal(saga.id, 0, HISTORY_MAX).await?;
+    Booking::current(saga, &journal).ok_or_else(not_a_booking)
+}
+
+/// The key, if there is one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let invalid = |message: &str| Problem::malformed("@Idempotency-Key", message);
+    if values.next().is_some() {
+        return Err(invalid("must be given only once"));
+    }
+    let key = value.to_str().map_err(|_| invalid("must be plain ASCII"))?;
+    text::check(key, IDEMPOTENCY_KEY_CHARS_MAX).map_err(|message| invalid(&message))?;
+    Ok(Some(key.to_owned()))
+}
+
+fn no_booking() -> Problem {
+    Problem::not_found("there is no such booking")
+}
+
+/// A saga of our workflow whose input isn't one that we made: somebody started it by hand.
+fn not_a_booking() -> Problem {
+    tracing::error!("a saga of the booking workflow has an input that is no booking's");
+    Problem::new(
+        Kind::Internal,
+        "this booking was not made by the shop and can't be shown here",
+    )
+}

@@ -1,0 +1,8 @@
+//! What every request has in common: its context, its limits, how its body, path and query are read.
+
+pub mod body;
+pub mod context;
+pub mod extract;
+pub mod layers;
+pub mod prefer;
+pub mod text;

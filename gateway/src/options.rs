@@ -1,0 +1,68 @@
+//! Settings of the gateway.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of the gateway; [`Options::default`] suits `dev`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The workflow that a booking starts, at its newest version.
+    pub workflow: String,
+    /// The payment method of bookings that name none; none: naming one is required.
+    pub payment_method_default: Option<String>,
+    /// What Stripe signs its webhooks with (`whsec_…`); none: webhooks are refused with 503.
+    pub webhook_secret: Option<Secret>,
+    /// How old, or how far in the future, a webhook's signature may be.
+    pub webhook_tolerance: Duration,
+    /// How often the webhook inbox is looked at when nothing seems to be due.
+    pub inbox_poll_interval: Duration,
+    /// How long the first retry of a webhook event waits; later ones wait twice as long each.
+    pub inbox_retry_initial: Duration,
+    /// Requests worked on at a time; above, 503.
+    pub requests_max: usize,
+    /// How long a request may take beyond what it asked to wait; longer, 503.
+    pub request_time_limit: Duration,
+    /// How long requests in flight may take to finish once the gateway is told to stop.
+    pub drain_time_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workflow: "booking".to_owned(),
+            payment_method_default: Some("pm_card_visa".to_owned()),
+            webhook_secret: None,
+            // Stripe's own libraries allow five minutes.
+            webhook_tolerance: Duration::from_secs(5 * 60),
+            inbox_poll_interval: Duration::from_secs(1),
+            inbox_retry_initial: Duration::from_secs(1),
+            // Each costs some kilobytes while it waits; ten thousand fit a small pod.
+            requests_max: 10_000,
+            request_time_limit: Duration::from_secs(15),
+            // Below Kubernetes' grace of 30 s.
+            drain_time_limit: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Text that is not shown in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,114 @@
+//! Every route, in the API's description by the same line that makes it a route.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::OriginalUri;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::http::layers::{self, Capacity};
+use crate::http::text::echo;
+use crate::problem::{Kind, Problem};
+use crate::{bookings, events, health, webhooks};
+
+/// The frame of the API's description; the routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sagaline ticket shop",
+        description = "Events, seats and bookings. Amounts are JSON numbers with at most two decimals, read exactly; errors are RFC 9457 problem details.",
+    ),
+    tags(
+        (name = "bookings", description = "Book seats, follow a booking, cancel it"),
+        (name = "events", description = "Events and their seats"),
+        (name = "webhooks", description = "For the payment provider"),
+        (name = "health", description = "For the platform"),
+    )
+)]
+struct ApiDoc;
+
+/// The API's description as text, made once.
+#[derive(Clone)]
+struct Description(Arc<str>);
+
+/// All routes with their layers.
+pub fn router(app: &App) -> Router {
+    let (router, api) = described().split_for_parts();
+    let description = Description(api.to_json().expect("a description is plain data").into());
+    let capacity = Capacity {
+        permits: Arc::new(Semaphore::new(app.options().requests_max.min(Semaphore::MAX_PERMITS))),
+        time_limit: app.options().request_time_limit,
+    };
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::Extension(description))
+        // Layers run from the last to the first:
+        // 4. refuse what is too much, and give up on what takes too long,
+        .layer(from_fn_with_state(capacity, layers::shed))
+        // 3. turn a panic into an answer,
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        // 2. add the security headers to every answer,
+        .layer(from_fn(layers::secure))
+        // 1. say who is asking, log and measure.
+        .layer(from_fn(layers::identify))
+        .with_state(app.clone())
+}
+
+/// The API's description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(bookings::routes::create))
+        .routes(routes!(bookings::routes::show, bookings::routes::delete))
+        .routes(routes!(bookings::routes::cancel))
+        .routes(routes!(events::routes::list))
+        .routes(routes!(events::routes::show))
+        .routes(routes!(events::routes::seats))
+        .routes(routes!(webhooks::route::stripe))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(description))
+}
+
+/// Describe this API (OpenAPI 3.1).
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object))
+)]
+async fn description(axum::Extension(description): axum::Extension<Description>) -> Response {
+    let media_type = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, media_type)], description.0.to_string()).into_response()
+}
+
+async fn no_such_route(OriginalUri(uri): OriginalUri) -> Problem {
+    Problem::new(
+        Kind::NoSuchRoute,
+        format!(
+            "there is nothing at {}; GET /openapi.json lists what there is",
+            echo(uri.path())
+        ),
+    )
+}
+
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+    let detail = format!(
+        "{} can't be done at {}; the Allow header says what can",
+        echo(method.as_str()),
+        echo(uri.path())
+    );
+    Problem::new(Kind::MethodNotAllowed, detail)
+}

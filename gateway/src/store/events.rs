@@ -1,0 +1,277 @@
+//! Events and seats, read only; the activities own the tables.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::money::Cents;
+
+/// An event that the public may see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub venue: String,
+    /// The city.
+    pub city: String,
+    /// When it begins.
+    pub starts_at: StartsAt,
+    /// ISO 4217, lower case.
+    pub currency: String,
+    /// `on_sale`, `closed` or `cancelled`.
+    pub status: String,
+    /// Whatever else is known of it: an object.
+    pub attributes: Value,
+}
+
+/// When an event begins, and on which clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartsAt {
+    instant: DateTime<Utc>,
+    zone: chrono_tz::Tz,
+}
+
+impl StartsAt {
+    /// A zone that isn't known counts as UTC: a slip in the data must not take the event off the shop.
+    fn new(instant: DateTime<Utc>, zone: &str) -> StartsAt {
+        StartsAt {
+            instant,
+            zone: zone.parse().unwrap_or(chrono_tz::UTC),
+        }
+    }
+
+    /// RFC 3339, with the offset of the venue's clock.
+    pub fn to_rfc3339(&self) -> String {
+        self.instant
+            .with_timezone(&self.zone)
+            .to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    /// For people: `Sunday, 17 May 2026, 19:30 (America/New_York)`.
+    pub fn to_text(&self) -> String {
+        self.instant
+            .with_timezone(&self.zone)
+            .format("%A, %-d %B %Y, %H:%M")
+            .to_string()
+            + &format!(" ({})", self.zone)
+    }
+
+    /// The IANA name of the venue's time zone.
+    pub fn zone(&self) -> &'static str {
+        self.zone.name()
+    }
+}
+
+/// Whether a seat can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeatStatus {
+    /// It can be booked.
+    Available,
+    /// Somebody is about to pay for it.
+    Held,
+    /// It is paid.
+    Sold,
+}
+
+impl SeatStatus {
+    /// As in JSON and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SeatStatus::Available => "available",
+            SeatStatus::Held => "held",
+            SeatStatus::Sold => "sold",
+        }
+    }
+}
+
+/// A seat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seat {
+    /// Unique within the event.
+    pub id: String,
+    /// The section's name.
+    pub section: String,
+    /// The row's name.
+    pub row: String,
+    /// What it costs.
+    pub price: Cents,
+    /// Whether it can be had.
+    pub status: SeatStatus,
+}
+
+/// What a booking needs to know of its event and seats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quote {
+    /// The event's name.
+    pub name: String,
+    /// Where it is.
+    pub venue: String,
+    /// When it begins, for people.
+    pub date: String,
+    /// ISO 4217, lower case.
+    pub currency: String,
+    /// Whether it is on sale.
+    pub on_sale: bool,
+    /// The price of each seat asked for that exists.
+    pub prices: HashMap<String, Cents>,
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    id: String,
+    name: String,
+    venue: String,
+    city: String,
+    starts_at: DateTime<Utc>,
+    time_zone: String,
+    currency: String,
+    status: String,
+    attributes: Value,
+}
+
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Event {
+        Event {
+            id: row.id,
+            name: row.name,
+            venue: row.venue,
+            city: row.city,
+            starts_at: StartsAt::new(row.starts_at, &row.time_zone),
+            currency: row.currency,
+            status: row.status,
+            attributes: row.attributes,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SeatRow {
+    seat_id: String,
+    section: String,
+    row_name: String,
+    price_cents: i64,
+    status: String,
+}
+
+impl TryFrom<SeatRow> for Seat {
+    type Error = sqlx::Error;
+
+    fn try_from(row: SeatRow) -> Result<Seat, sqlx::Error> {
+        let status = match row.status.as_str() {
+            "available" => SeatStatus::Available,
+            "held" => SeatStatus::Held,
+            "sold" => SeatStatus::Sold,
+            other => return Err(unexpected(format!("seat status {other:?}"))),
+        };
+        let price = price(row.price_cents)?;
+        Ok(Seat {
+            id: row.seat_id,
+            section: row.section,
+            row: row.row_name,
+            price,
+            status,
+        })
+    }
+}
+
+fn price(cents: i64) -> Result<Cents, sqlx::Error> {
+    Cents::new(cents).ok_or_else(|| unexpected(format!("price {cents}")))
+}
+
+fn unexpected(what: String) -> sqlx::Error {
+    sqlx::Error::Decode(format!("the database holds a {what}, which this version does not know").into())
+}
+
+/// Events that begin soonest first come first; those after the event `after`, if it is given.
+pub async fn list(pool: &PgPool, after: Option<&str>, limit: u32) -> Result<Vec<Event>, sqlx::Error> {
+    let rows: Vec<EventRow> = sqlx::query_as(
+        "select id, name, venue, city, starts_at, time_zone, currency, status, attributes
+         from ticketing.events
+         where status <> 'draft'
+           and ($1::text is null or (starts_at, id) > (select starts_at, id from ticketing.events where id = $1))
+         order by starts_at, id
+         limit $2",
+    )
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Event::from).collect())
+}
+
+/// One event.
+pub async fn get(pool: &PgPool, id: &str) -> Result<Option<Event>, sqlx::Error> {
+    let row: Option<EventRow> = sqlx::query_as(
+        "select id, name, venue, city, starts_at, time_zone, currency, status, attributes
+         from ticketing.events
+         where id = $1 and status <> 'draft'",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(Event::from))
+}
+
+/// All seats of an event, by section, row and number; none if there is no such event.
+pub async fn seats(pool: &PgPool, event_id: &str) -> Result<Option<Vec<Seat>>, sqlx::Error> {
+    let rows: Vec<SeatRow> = sqlx::query_as(
+        "select seat_id, section, row_name, price_cents, status
+         from ticketing.seats
+         where event_id = $1 and exists (select 1 from ticketing.events where id = $1 and status <> 'draft')
+         order by section, row_name, number",
+    )
+    .bind(event_id)
+    .fetch_all(pool)
+    .await?;
+    if rows.is_empty() && get(pool, event_id).await?.is_none() {
+        return Ok(None);
+    }
+    rows.into_iter().map(Seat::try_from).collect::<Result<_, _>>().map(Some)
+}
+
+/// An event with the prices of these of its seats, in one round trip; none if there is no such event.
+pub async fn quote(pool: &PgPool, event_id: &str, seat_ids: &[String]) -> Result<Option<Quote>, sqlx::Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        name: String,
+        venue: String,
+        starts_at: DateTime<Utc>,
+        time_zone: String,
+        currency: String,
+        status: String,
+        seat_id: Option<String>,
+        price_cents: Option<i64>,
+    }
+
+    let rows: Vec<Row> = sqlx::query_as(
+        "select e.name, e.venue, e.starts_at, e.time_zone, e.currency, e.status, s.seat_id, s.price_cents
+         from ticketing.events e
+         left join ticketing.seats s on s.event_id = e.id and s.seat_id = any($2)
+         where e.id = $1 and e.status <> 'draft'",
+    )
+    .bind(event_id)
+    .bind(seat_ids)
+    .fetch_all(pool)
+    .await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut quote = Quote {
+        name: first.name.clone(),
+        venue: first.venue.clone(),
+        date: StartsAt::new(first.starts_at, &first.time_zone).to_text(),
+        currency: first.currency.clone(),
+        on_sale: first.status == "on_sale",
+        prices: HashMap::with_capacity(rows.len()),
+    };
+    for row in rows {
+        if let (Some(seat), Some(cents)) = (row.seat_id, row.price_cents) {
+            quote.prices.insert(seat, price(cents)?);
+        }
+    }
+    Ok(Some(quote))
+}

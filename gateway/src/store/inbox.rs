@@ -1,0 +1,181 @@
+//! The webhook inbox.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// A webhook event as it comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    /// The provider's id for it.
+    pub event_id: String,
+    /// E.g. `payment_intent.succeeded`.
+    pub kind: String,
+    /// The booking it concerns; none: it is kept only to be recognised.
+    pub booking_id: Option<Uuid>,
+    /// The provider's object, e.g. a payment intent.
+    pub object_id: Option<String>,
+    /// When it came about, by the provider's clock.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// A webhook event whose booking is to be told now.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Due {
+    /// The provider's id for it.
+    pub event_id: String,
+    /// E.g. `payment_intent.succeeded`.
+    pub kind: String,
+    /// The booking.
+    pub booking_id: Uuid,
+    /// The provider's object.
+    pub object_id: Option<String>,
+    /// Tries so far, this one included.
+    pub attempts: i32,
+    /// It has waited for its booking long enough.
+    pub out_of_patience: bool,
+}
+
+/// What came of one try.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settled {
+    /// The event.
+    pub event_id: String,
+    /// What now.
+    pub outcome: Outcome,
+    /// Why, for operators.
+    pub note: Option<String>,
+}
+
+/// What becomes of an event after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its booking knows.
+    Delivered,
+    /// Its booking never came.
+    Expired,
+    /// Try again after this long.
+    Again(Duration),
+}
+
+impl Outcome {
+    fn status(self) -> &'static str {
+        match self {
+            Outcome::Delivered => "delivered",
+            Outcome::Expired => "expired",
+            Outcome::Again(_) => "waiting",
+        }
+    }
+
+    fn delay_seconds(self) -> f64 {
+        match self {
+            Outcome::Again(delay) => delay.as_secs_f64(),
+            Outcome::Delivered | Outcome::Expired => 0.0,
+        }
+    }
+}
+
+/// Keeps an event; false: it was there already.
+pub async fn keep(pool: &PgPool, event: &Incoming) -> Result<bool, sqlx::Error> {
+    let (repeats,): (i32,) = sqlx::query_as(
+        "insert into ticketing.webhook_inbox as i
+             (event_id, kind, booking_id, object_id, created_at, status, next_attempt_at, finished_at)
+         values ($1, $2, $3, $4, $5,
+                 case when $3::uuid is null then 'ignored' else 'waiting' end,
+                 case when $3::uuid is null then null else now() end,
+                 case when $3::uuid is null then now() end)
+         on conflict (event_id) do update set repeats = i.repeats + 1
+         returning repeats",
+    )
+    .bind(&event.event_id)
+    .bind(&event.kind)
+    .bind(event.booking_id)
+    .bind(&event.object_id)
+    .bind(event.created_at)
+    .fetch_one(pool)
+    .await?;
+    Ok(repeats == 0)
+}
+
+/// Takes what is due, for `lease`: past that, whoever took it is presumed dead and others may take it.
+pub async fn claim_due(
+    pool: &PgPool,
+    limit: i64,
+    lease: Duration,
+    patience: Duration,
+) -> Result<Vec<Due>, sqlx::Error> {
+    sqlx::query_as(
+        "update ticketing.webhook_inbox
+         set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
+         where event_id in (
+             select event_id from ticketing.webhook_inbox
+             where status = 'waiting' and next_attempt_at <= now()
+             order by next_attempt_at
+             limit $1
+             for update skip locked)
+         returning event_id, kind, booking_id, object_id, attempts,
+                   received_at < now() - make_interval(secs => $3) as out_of_patience",
+    )
+    .bind(limit)
+    .bind(lease.as_secs_f64())
+    .bind(patience.as_secs_f64())
+    .fetch_all(pool)
+    .await
+}
+
+/// Records what came of a batch's tries.
+pub async fn settle(pool: &PgPool, settled: &[Settled]) -> Result<(), sqlx::Error> {
+    let ids: Vec<_> = settled.iter().map(|it| it.event_id.as_str()).collect();
+    let statuses: Vec<_> = settled.iter().map(|it| it.outcome.status()).collect();
+    let delays: Vec<_> = settled.iter().map(|it| it.outcome.delay_seconds()).collect();
+    let notes: Vec<_> = settled.iter().map(|it| it.note.as_deref()).collect();
+    sqlx::query(
+        "with locked as (
+             select event_id from ticketing.webhook_inbox
+             where event_id = any($1) and status = 'waiting'
+             order by event_id
+             for update)
+         update ticketing.webhook_inbox i
+         set status = o.status,
+             note = o.note,
+             next_attempt_at = case when o.status = 'waiting' then now() + make_interval(secs => o.delay) end,
+             finished_at = case when o.status <> 'waiting' then now() end
+         from unnest($1::text[], $2::text[], $3::float8[], $4::text[]) as o (event_id, status, delay, note)
+         join locked using (event_id)
+         where i.event_id = o.event_id",
+    )
+    .bind(ids)
+    .bind(statuses)
+    .bind(delays)
+    .bind(notes)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many events wait for their bookings.
+pub async fn count_waiting(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select count(*) from ticketing.webhook_inbox where status = 'waiting'")
+        .fetch_one(pool)
+        .await
+}
+
+/// Forgets up to `limit` events that were finished longer ago than `retention`, and says how many.
+pub async fn purge(pool: &PgPool, retention: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "delete from ticketing.webhook_inbox
+         where event_id in (
+             select event_id from ticketing.webhook_inbox
+             where status <> 'waiting' and finished_at < now() - make_interval(secs => $1)
+             order by finished_at
+             limit $2
+             for update skip locked)",
+    )
+    .bind(retention.as_secs_f64())
+    .bind(limit)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected())
+}
