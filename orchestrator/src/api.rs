@@ -1,0 +1,155 @@
+//! The ops port's HTTP API: sagas, workflows, schedules, health, metrics, and its own description.
+//!
+//! Handlers only read requests and write answers; everything is done by the [`EngineClient`] behind them, so that
+//! a caller in process and one over HTTP get the same.
+
+mod definitions;
+pub mod extract;
+mod health;
+mod openapi;
+mod problem;
+mod sagas;
+mod schedules;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Engine;
+use crate::client::{EngineClient, LocalClient};
+
+pub use problem::{ApiError, ProblemDetails, ProblemItem, ProblemKind};
+pub use sagas::{BulkAnswer, BulkItem, SignalAnswer};
+
+/// The body of one start, signal or command: an input of 256 KiB, however it is escaped, and the rest.
+pub const SINGLE_BODY_BYTES_MAX: usize = 512 * 1024;
+/// The body of a bulk: half of what one engine batch takes.
+pub const BULK_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A definition: a thousand nodes of a kilobyte.
+pub const DEFINITION_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A list that has no pages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Items<T> {
+    /// The items.
+    pub items: Vec<T>,
+}
+
+/// Whether the process should get traffic; an error says why not.
+pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Ops {
+    /// The engine.
+    pub client: Arc<dyn EngineClient>,
+    /// Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Asked by `/health/ready`.
+    pub ready: Readiness,
+}
+
+impl Ops {
+    /// The API over an engine in this process.
+    pub fn new(engine: Engine, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+        let client = Arc::new(LocalClient::new(engine.clone()));
+        let ready: Readiness = Arc::new(move || {
+            let engine = engine.clone();
+            Box::pin(async move { engine.ready().await.map_err(|error| error.to_string()) })
+        });
+        Ops { client, metrics, ready }
+    }
+}
+
+/// The router of the ops port.
+pub fn router(ops: Ops) -> Router {
+    let (router, description) = routes().split_for_parts();
+    let description: Arc<str> = openapi::complete(description).to_string().into();
+    router
+        .merge(health::openapi_route(description))
+        .fallback(no_such_route)
+        .layer(from_fn(method_not_allowed))
+        .layer(CatchPanicLayer::custom(panicked))
+        // The largest that any route takes; each has its own limit below it, answered with problem details.
+        .layer(DefaultBodyLimit::max(BULK_BODY_BYTES_MAX))
+        .with_state(ops)
+}
+
+/// The API's description, OpenAPI 3.1.
+pub fn description() -> serde_json::Value {
+    openapi::complete(routes().into_openapi())
+}
+
+fn routes() -> OpenApiRouter<Ops> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sagas::start, sagas::list))
+        .routes(routes!(sagas::start_bulk))
+        .routes(routes!(sagas::get))
+        .routes(routes!(sagas::journal))
+        .routes(routes!(sagas::signal))
+        .routes(routes!(sagas::command))
+        .routes(routes!(definitions::deploy, definitions::list))
+        .routes(routes!(definitions::newest))
+        .routes(routes!(definitions::version))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run))
+        .routes(routes!(schedules::backfill))
+        .routes(routes!(schedules::firings))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+}
+
+async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ProblemDetails {
+    let detail = format!("{method} {} is not part of this API; /openapi.json describes what is", uri.path());
+    ProblemDetails::new(ProblemKind::NoSuchRoute, detail)
+}
+
+/// Gives axum's bare refusals (405, and 413 of the outer limit) the form of all other errors.
+async fn method_not_allowed(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let described = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == "application/problem+json");
+    if described {
+        return response;
+    }
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allow = response.headers().get(header::ALLOW).cloned();
+            let detail = format!("{method} is not possible on {path}");
+            let mut answer = ProblemDetails::new(ProblemKind::MethodNotAllowed, detail).into_response();
+            if let Some(allow) = allow {
+                answer.headers_mut().insert(header::ALLOW, allow);
+            }
+            answer
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("the body is larger than {BULK_BODY_BYTES_MAX} bytes");
+            ProblemDetails::new(ProblemKind::TooLarge, detail).into_response()
+        }
+        StatusCode::BAD_REQUEST => {
+            ProblemDetails::new(ProblemKind::Malformed, "the body could not be read to its end").into_response()
+        }
+        _ => response,
+    }
+}
+
+fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
+    let words = reason.downcast_ref::<String>().map(String::as_str).or_else(|| reason.downcast_ref::<&str>().copied());
+    tracing::error!(panic = words.unwrap_or("unknown"), "a handler panicked");
+    ProblemDetails::new(ProblemKind::Internal, "internal error: see the log").into_response()
+}
