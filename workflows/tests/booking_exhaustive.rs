@@ -18,7 +18,7 @@ use workflows::tickets::booking;
 use workflows::{Compiled, advance, rebuild, start};
 
 /// Choices on the way to the frontier. One more multiplies the states by about four.
-const DEPTH: usize = 9;
+const DEPTH: usize = 8;
 /// Tasks and results that may be repeated on one path.
 const REPEATS_MAX: u32 = 1;
 /// Steps in which a well-behaved world must come to the end.

@@ -281,6 +281,10 @@ impl Machine<'_> {
         let going_back = self.state.ending.is_some() && self.state.phase != Phase::Forward;
         let open = self.state.active.contains_key(&node);
         let nobody_will_use_it = matches!(record.standing, Standing::Undone | Standing::Absent);
+        if open && record.standing == Standing::Absent && token.role != Role::Fence {
+            // Its failure was known, and now a copy of the task has succeeded after all: it must be settled.
+            record.standing = Standing::InDoubt;
+        }
         if going_back && !open && nobody_will_use_it {
             record.standing = Standing::Present;
             record.output.clone_from(output);
@@ -336,13 +340,14 @@ impl Machine<'_> {
         record.error = Some(error.clone());
         match role {
             Role::Run => {
-                record.standing = Standing::Absent;
+                // While the key lives on, a repeated task may still have its effect under it.
                 let fresh_key = !step.definition.same_key_codes.contains(&error.code);
+                record.standing = if fresh_key { Standing::Absent } else { Standing::InDoubt };
                 self.retry_or_fail(node, error, fresh_key);
             }
             Role::Probe => {
-                record.standing = Standing::Absent;
                 let leaves_no_trace = step.probe.as_ref().is_some_and(absent);
+                record.standing = if leaves_no_trace { Standing::InDoubt } else { Standing::Absent };
                 if let Some(work) = self.work_mut(node) {
                     work.role = Role::Run;
                     work.attempt = work.run_attempts;
