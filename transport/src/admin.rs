@@ -27,19 +27,25 @@ pub async fn ensure_topics(config: &KafkaConfig, topics: &[String]) -> Result<()
         .create_with_context(QuietContext)
         .map_err(TransportError::kafka("creating the Kafka admin client"))?;
     let admin = std::sync::Arc::new(admin);
-    let missing = missing(&admin, topics, config).await?;
-    if missing.is_empty() {
+    let lacking = missing(&admin, topics, config).await?;
+    if lacking.is_empty() {
         return Ok(());
     }
-    match create(&admin, &missing, config).await {
-        // librdkafka's in-process broker has no request for it; its owner takes ours from a topic.
-        Err(TransportError::Kafka {
-            source: KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature),
-            ..
-        }) => {
-            in_process::request_topics(config, &missing).await?;
-        }
-        outcome => outcome?,
+    // librdkafka's in-process broker has no request for it; its owner takes ours from a topic.
+    if missing(
+        &admin,
+        &[in_process::WISHES_TOPIC.to_owned()],
+        &KafkaConfig {
+            partitions: 1,
+            ..config.clone()
+        },
+    )
+    .await?
+    .is_empty()
+    {
+        in_process::request_topics(config, &lacking).await?;
+    } else {
+        create(&admin, &lacking, config).await?;
     }
     wait_for(&admin, topics, config).await
 }

@@ -19,8 +19,8 @@ use crate::config::{KafkaConfig, QuietContext};
 use crate::error::TransportError;
 use crate::producer::{Outgoing, Producer};
 
-/// Carries the names of topics that clients would like to be created.
-const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
+/// Carries the names of topics that clients would like to be created; only this broker has it, so it tells it from others.
+pub(crate) const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
 /// How often the owner looks whether it shall do something else than wait for wishes.
 const TURN: Duration = Duration::from_millis(20);
 /// How long the broker's first sign of life may take.

@@ -1,1 +1,0 @@
-//! Apache Kafka as a child process, for tests and benchmarks.

@@ -1,0 +1,118 @@
+//! The transport against the broker in this process.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{message, until};
+use rdkafka::Message;
+use transport::{GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, ensure_topics};
+
+const TOPIC: &str = "sagaline.tasks.test";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_created_once_with_the_configured_partitions() {
+    let broker = InProcessBroker::start(10).unwrap();
+    let config = broker.config("test");
+    let topics = vec![TOPIC.to_owned(), "sagaline.results".to_owned()];
+    ensure_topics(&config, &topics).await.unwrap();
+    ensure_topics(&config, &topics).await.unwrap();
+    let more = KafkaConfig {
+        partitions: 20,
+        ..config
+    };
+    let refused = ensure_topics(&more, &topics).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            TransportError::Partitions {
+                found: 10,
+                wanted: 20,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_holds_per_partition_and_groups_read_on_their_own() {
+    let broker = InProcessBroker::start(3).unwrap();
+    let config = broker.config("test");
+    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let producer = Producer::new(&config).unwrap();
+    let sent: Vec<_> = (0..3_000).map(|n| producer.send(message(TOPIC, n % 3, n))).collect();
+    for acknowledged in sent {
+        acknowledged.await.unwrap();
+    }
+    let one = GroupConsumer::new(&config, "one", &[TOPIC]).unwrap();
+    let other = GroupConsumer::new(&config, "other", &[TOPIC]).unwrap();
+    for consumer in [one, other] {
+        let mut next = [0, 1, 2];
+        for _ in 0..3_000 {
+            let message = consumer.recv().await.unwrap();
+            let ticket = consumer.take(&message, 1).unwrap();
+            let n: i32 = std::str::from_utf8(message.payload().unwrap())
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert_eq!(n, next[message.partition() as usize]);
+            next[message.partition() as usize] += 3;
+            consumer.complete(ticket);
+        }
+        assert_eq!(consumer.open_messages(), 0);
+        consumer.close().await;
+    }
+    let again = GroupConsumer::new(&config, "one", &[TOPIC]).unwrap();
+    assert_eq!(again.committed(TOPIC, 2).unwrap(), Some(1_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_finished_comes_again_and_what_was_does_not() {
+    let broker = InProcessBroker::start(1).unwrap();
+    let config = broker.config("test");
+    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let producer = Producer::new(&config).unwrap();
+    for n in 0..3 {
+        producer.send(message(TOPIC, 0, n)).await.unwrap();
+    }
+    let first = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let mut tickets = Vec::new();
+    for _ in 0..3 {
+        let message = first.recv().await.unwrap();
+        tickets.push(first.take(&message, 1).unwrap());
+    }
+    // The second is not finished, so the third may not be committed.
+    first.complete(tickets[0]);
+    first.complete(tickets[2]);
+    first.commit();
+    until("offset 1 is committed", || {
+        first.committed(TOPIC, 0).unwrap() == Some(1)
+    })
+    .await;
+    first.close().await;
+    let second = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let message = second.recv().await.unwrap();
+    assert_eq!(message.offset(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_delays_and_loses_nothing() {
+    let broker = InProcessBroker::start(1).unwrap();
+    let config = broker.config("test");
+    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let producer = Producer::new(&config).unwrap();
+    producer.send(message(TOPIC, 0, 0)).await.unwrap();
+    broker.set_down(true).unwrap();
+    let waiting: Vec<_> = (1..50).map(|n| producer.send(message(TOPIC, 0, n))).collect();
+    assert_eq!(producer.unacknowledged(), 49);
+    broker.set_down(false).unwrap();
+    for acknowledged in waiting {
+        acknowledged.await.unwrap();
+    }
+    let consumer = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    for n in 0..50 {
+        let message = consumer.recv().await.unwrap();
+        assert_eq!(message.payload().unwrap(), n.to_string().as_bytes());
+    }
+}
