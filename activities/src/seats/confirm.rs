@@ -1,0 +1,113 @@
+//! `seats.confirm`: the seats that a booking holds are sold to it. It has paid, so this tries hard: a hold that the
+//! safety net has swept is taken up again if all of its seats are still free.
+
+use async_trait::async_trait;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::contract::{ConfirmInput, Confirmed, HOLD_RELEASED, NOT_RESERVED, SEATS_LOST, rfc3339};
+use super::plan::{self, Claim, Confirmation};
+use super::store::{self, StoreError};
+use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
+use crate::activity::TaskContext;
+use crate::typed::{Failure, TypedBatchActivity};
+
+/// `seats.confirm`.
+pub struct Confirm {
+    pool: PgPool,
+}
+
+impl Confirm {
+    /// On this database.
+    pub fn new(pool: PgPool) -> Self {
+        Confirm { pool }
+    }
+}
+
+type Answer = Result<Confirmed, Failure>;
+
+#[async_trait]
+impl TypedBatchActivity for Confirm {
+    type Input = ConfirmInput;
+    type Output = Confirmed;
+    const NAME: &'static str = "seats.confirm";
+    const CODES: &'static [&'static str] = &[SEATS_LOST, HOLD_RELEASED, NOT_RESERVED];
+
+    async fn run_batch(&self, tasks: Vec<(TaskContext, ConfirmInput)>) -> Vec<Answer> {
+        let requests: Vec<Result<Claim, Failure>> = tasks.into_iter().map(|(_, input)| request(input)).collect();
+        let valid: Vec<&Claim> = requests.iter().flatten().collect();
+        let mut answers = Vec::with_capacity(valid.len());
+        for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
+            match confirm(&self.pool, batch).await {
+                Ok(some) => answers.extend(some),
+                Err(error) => {
+                    tracing::warn!(tasks = batch.len(), %error, "seats could not be confirmed");
+                    answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
+                }
+            }
+        }
+        let mut answers = answers.into_iter();
+        let mut answer = |_| answers.next().expect("one answer for each valid request");
+        requests
+            .into_iter()
+            .map(|request| request.and_then(&mut answer))
+            .collect()
+    }
+}
+
+fn request(input: ConfirmInput) -> Result<Claim, Failure> {
+    check_ids(&input.event_id, &input.seat_ids)?;
+    if input.seat_ids.is_empty() {
+        return Err(Failure::invalid_input("/seatIds", "must name at least one seat"));
+    }
+    Ok(Claim::new(input.event_id, input.booking_id, input.seat_ids))
+}
+
+async fn confirm(pool: &PgPool, claims: &[&Claim]) -> Result<Vec<Answer>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    let seats = store::lock_seats(&mut transaction, claims).await?;
+    let holds = store::read_holds(&mut *transaction, claims).await?;
+    let plan = plan::confirm(claims, &seats, &holds);
+    let sellers: Vec<&Claim> = claims
+        .iter()
+        .zip(&plan)
+        .filter(|(_, decided)| matches!(decided, Confirmation::Sell { .. }))
+        .map(|(claim, _)| *claim)
+        .collect();
+    let sold_at = if sellers.is_empty() {
+        None
+    } else {
+        Some(store::sell_seats(&mut transaction, &sellers).await?)
+    };
+    transaction.commit().await?;
+    metrics::counter!("sagaline_bookings_sold_total").increment(sellers.len() as u64);
+
+    let mut answers: Vec<Answer> = Vec::with_capacity(plan.len());
+    for decided in plan {
+        answers.push(match decided {
+            Confirmation::Sell { confirmation_number } => {
+                let sold_at = rfc3339(sold_at.expect("there is a seller"));
+                Ok(Confirmed {
+                    confirmation_number,
+                    sold_at,
+                })
+            }
+            Confirmation::Repeat {
+                confirmation_number,
+                at,
+            } => Ok(Confirmed {
+                confirmation_number,
+                sold_at: rfc3339(at),
+            }),
+            Confirmation::RepeatOf(first) => answers[first].clone(),
+            Confirmation::Lost { seat_ids } => {
+                let message = format!("the hold was over, and {} went to somebody else", seat_ids.join(", "));
+                Err(Failure::permanent(SEATS_LOST, message).with(json!({ "lost": seat_ids })))
+            }
+            Confirmation::Released => Err(Failure::permanent(HOLD_RELEASED, "the hold was given up on purpose")),
+            Confirmation::NotReserved => Err(Failure::permanent(NOT_RESERVED, "the booking never held these seats")),
+            Confirmation::Raced => Err(raced()),
+        });
+    }
+    Ok(answers)
+}

@@ -1,0 +1,503 @@
+//! What becomes of each task, given the locked seats and the holds: pure, so that every case can be tested.
+//!
+//! Tasks are decided in order of arrival; what an earlier one takes is gone for the later ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::contract::ReleaseReason;
+
+/// A seat's name. Ordered as the rows are locked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SeatKey {
+    pub event_id: String,
+    pub seat_id: String,
+}
+
+/// A hold's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct HoldKey {
+    pub event_id: String,
+    pub booking_id: Uuid,
+}
+
+/// Who has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    HeldBy(Uuid),
+    SoldTo(Uuid),
+}
+
+impl Holder {
+    /// Nobody, or this booking.
+    pub fn admits(self, booking_id: Uuid) -> bool {
+        match self {
+            Holder::Nobody => true,
+            Holder::HeldBy(holder) | Holder::SoldTo(holder) => holder == booking_id,
+        }
+    }
+
+    /// This booking, one way or the other.
+    pub fn is(self, booking_id: Uuid) -> bool {
+        self != Holder::Nobody && self.admits(booking_id)
+    }
+}
+
+/// A seat under lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LockedSeat {
+    pub holder: Holder,
+    pub price_cents: i64,
+}
+
+/// What a hold was given with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub reserved_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub total_cents: i64,
+    pub confirmation_number: String,
+}
+
+/// Where a hold stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Held {
+        seat_ids: Vec<String>,
+        terms: Terms,
+    },
+    Confirmed {
+        seat_ids: Vec<String>,
+        terms: Terms,
+        at: DateTime<Utc>,
+    },
+    /// Without terms (and seats) if there never was anything to release.
+    Released {
+        seat_ids: Vec<String>,
+        terms: Option<Terms>,
+        reason: ReleaseReason,
+    },
+}
+
+impl Hold {
+    pub fn seat_ids(&self) -> &[String] {
+        match self {
+            Hold::Held { seat_ids, .. } | Hold::Confirmed { seat_ids, .. } | Hold::Released { seat_ids, .. } => {
+                seat_ids
+            }
+        }
+    }
+}
+
+/// Seats by name.
+pub(super) type Seats = BTreeMap<SeatKey, LockedSeat>;
+/// Holds by name.
+pub(super) type Holds = BTreeMap<HoldKey, Hold>;
+
+/// A booking and the seats that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub hold: HoldKey,
+    pub seat_ids: Vec<String>,
+}
+
+impl Claim {
+    pub fn new(event_id: String, booking_id: Uuid, seat_ids: Vec<String>) -> Self {
+        Claim {
+            hold: HoldKey { event_id, booking_id },
+            seat_ids,
+        }
+    }
+
+    pub fn booking_id(&self) -> Uuid {
+        self.hold.booking_id
+    }
+
+    pub fn seats(&self) -> impl Iterator<Item = SeatKey> {
+        let key = |seat_id: &String| SeatKey {
+            event_id: self.hold.event_id.clone(),
+            seat_id: seat_id.clone(),
+        };
+        self.seat_ids.iter().map(key)
+    }
+
+    fn names_the_seats_of(&self, hold: &Hold) -> bool {
+        let named: BTreeSet<&String> = self.seat_ids.iter().collect();
+        named == hold.seat_ids().iter().collect()
+    }
+}
+
+/// What becomes of a `seats.reserve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reservation {
+    /// It gets its seats, for this much.
+    Win { total_cents: i64 },
+    /// It has them already.
+    Repeat(Terms),
+    /// An earlier task of the same batch and booking wins; it gets the same answer.
+    RepeatOf(usize),
+    /// Somebody else has one of them.
+    Lose,
+    /// Its hold was given up.
+    Released,
+    /// It holds other seats.
+    OtherSeats,
+}
+
+/// What the booking's hold, if it has one, says to a claim.
+pub(super) fn reserve_again(claim: &Claim, hold: &Hold) -> Reservation {
+    match hold {
+        Hold::Released { .. } => Reservation::Released,
+        Hold::Held { .. } | Hold::Confirmed { .. } if !claim.names_the_seats_of(hold) => Reservation::OtherSeats,
+        Hold::Held { terms, .. } | Hold::Confirmed { terms, .. } => Reservation::Repeat(terms.clone()),
+    }
+}
+
+/// Decides claims. `seats` are the locked ones: a seat that is missing belongs to somebody else.
+pub(super) fn reserve(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Reservation> {
+    let mut winners: BTreeMap<&HoldKey, usize> = BTreeMap::new();
+    let mut taken: BTreeSet<SeatKey> = BTreeSet::new();
+    let mut decide = |(index, claim): (usize, &&'_ Claim)| {
+        if let Some(hold) = holds.get(&claim.hold) {
+            return reserve_again(claim, hold);
+        }
+        if let Some(winner) = winners.get(&claim.hold) {
+            let same = claims[*winner].seat_ids.iter().collect::<BTreeSet<_>>() == claim.seat_ids.iter().collect();
+            return if same {
+                Reservation::RepeatOf(*winner)
+            } else {
+                Reservation::OtherSeats
+            };
+        }
+        let price = |seat: SeatKey| {
+            let free = seats
+                .get(&seat)
+                .filter(|locked| locked.holder == Holder::Nobody && !taken.contains(&seat));
+            free.map(|locked| locked.price_cents)
+        };
+        match claim.seats().map(price).sum::<Option<i64>>() {
+            Some(total_cents) => {
+                taken.extend(claim.seats());
+                winners.insert(&claims[index].hold, index);
+                Reservation::Win { total_cents }
+            }
+            None => Reservation::Lose,
+        }
+    };
+    claims.iter().enumerate().map(&mut decide).collect()
+}
+
+/// What becomes of a `seats.release`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// The hold is given up and these seats, which it still has, are free.
+    Free { seats: Vec<SeatKey>, had: Vec<String> },
+    /// It was given up before. `rename`: by the safety net, and now for a reason.
+    Again { had: Vec<String>, rename: bool },
+    /// There is nothing to give up; a tombstone is left.
+    Bury,
+    /// An earlier task of the same batch does it.
+    RepeatOf(usize),
+    /// The hold came after the seats were locked.
+    Raced,
+}
+
+/// Decides releases.
+pub(super) fn release(claims: &[(&Claim, ReleaseReason)], seats: &Seats, holds: &Holds) -> Vec<Release> {
+    let mut first: BTreeMap<&HoldKey, usize> = BTreeMap::new();
+    let mut decide = |(index, (claim, reason)): (usize, &(&'_ Claim, ReleaseReason))| {
+        if let Some(earlier) = first.get(&claim.hold) {
+            return Release::RepeatOf(*earlier);
+        }
+        first.insert(&claims[index].0.hold, index);
+        let Some(hold) = holds.get(&claim.hold) else {
+            return Release::Bury;
+        };
+        let had = hold.seat_ids().to_vec();
+        match hold {
+            Hold::Released { reason: before, .. } => Release::Again {
+                had,
+                rename: *before == ReleaseReason::Expired && before != reason,
+            },
+            Hold::Held { .. } | Hold::Confirmed { .. } => {
+                let mine = Claim {
+                    hold: claim.hold.clone(),
+                    seat_ids: had.clone(),
+                };
+                if mine.seats().any(|seat| !seats.contains_key(&seat)) {
+                    return Release::Raced;
+                }
+                let still_mine = |seat: &SeatKey| seats[seat].holder.is(claim.booking_id());
+                Release::Free {
+                    seats: mine.seats().filter(still_mine).collect(),
+                    had,
+                }
+            }
+        }
+    };
+    claims.iter().enumerate().map(&mut decide).collect()
+}
+
+/// What becomes of a `seats.confirm`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Confirmation {
+    /// The seats are sold to it.
+    Sell { confirmation_number: String },
+    /// They were before.
+    Repeat {
+        confirmation_number: String,
+        at: DateTime<Utc>,
+    },
+    /// An earlier task of the same batch and booking sells them.
+    RepeatOf(usize),
+    /// The hold is gone, and these seats belong to others.
+    Lost { seat_ids: Vec<String> },
+    /// The hold was given up on purpose, not by time.
+    Released,
+    /// There never was a hold on these seats.
+    NotReserved,
+    /// The hold came after the seats were locked.
+    Raced,
+}
+
+/// Decides confirmations.
+pub(super) fn confirm(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Confirmation> {
+    let mut sellers: BTreeMap<&HoldKey, usize> = BTreeMap::new();
+    let mut taken: BTreeSet<SeatKey> = BTreeSet::new();
+    let mut decide = |(index, claim): (usize, &&'_ Claim)| {
+        if let Some(seller) = sellers.get(&claim.hold) {
+            return Confirmation::RepeatOf(*seller);
+        }
+        let Some(hold) = holds.get(&claim.hold) else {
+            return Confirmation::NotReserved;
+        };
+        let terms = match hold {
+            Hold::Released {
+                reason: ReleaseReason::PaymentFailed | ReleaseReason::Cancelled,
+                ..
+            } => {
+                return Confirmation::Released;
+            }
+            _ if !claim.names_the_seats_of(hold) => return Confirmation::NotReserved,
+            Hold::Confirmed { terms, at, .. } => {
+                return Confirmation::Repeat {
+                    confirmation_number: terms.confirmation_number.clone(),
+                    at: *at,
+                };
+            }
+            Hold::Released { terms: None, .. } => return Confirmation::NotReserved,
+            Hold::Held { terms, .. } | Hold::Released { terms: Some(terms), .. } => terms,
+        };
+        if claim.seats().any(|seat| !seats.contains_key(&seat)) {
+            return Confirmation::Raced;
+        }
+        let lost = |seat: &SeatKey| taken.contains(seat) || !seats[seat].holder.admits(claim.booking_id());
+        let lost: Vec<String> = claim.seats().filter(lost).map(|seat| seat.seat_id).collect();
+        if !lost.is_empty() {
+            return Confirmation::Lost { seat_ids: lost };
+        }
+        taken.extend(claim.seats());
+        sellers.insert(&claims[index].hold, index);
+        Confirmation::Sell {
+            confirmation_number: terms.confirmation_number.clone(),
+        }
+    };
+    claims.iter().enumerate().map(&mut decide).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const EVENT: &str = "e";
+
+    fn booking(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    fn claim(number: u128, seat_ids: &[&str]) -> Claim {
+        Claim::new(
+            EVENT.into(),
+            booking(number),
+            seat_ids.iter().map(|id| (*id).to_owned()).collect(),
+        )
+    }
+
+    fn seats(rows: &[(&str, Holder)]) -> Seats {
+        let row = |(seat_id, holder): &(&str, Holder)| {
+            let key = SeatKey {
+                event_id: EVENT.into(),
+                seat_id: (*seat_id).to_owned(),
+            };
+            (
+                key,
+                LockedSeat {
+                    holder: *holder,
+                    price_cents: 100,
+                },
+            )
+        };
+        rows.iter().map(row).collect()
+    }
+
+    fn terms(number: u128) -> Terms {
+        let reserved_at = DateTime::from_timestamp(1_000, 0).unwrap();
+        let expires_at = DateTime::from_timestamp(1_900, 0).unwrap();
+        Terms {
+            reserved_at,
+            expires_at,
+            total_cents: 100,
+            confirmation_number: format!("N{number}"),
+        }
+    }
+
+    fn holds(rows: &[(u128, Hold)]) -> Holds {
+        let key = |number: u128| HoldKey {
+            event_id: EVENT.into(),
+            booking_id: booking(number),
+        };
+        rows.iter().map(|(number, hold)| (key(*number), hold.clone())).collect()
+    }
+
+    fn held(number: u128, seat_ids: &[&str]) -> (u128, Hold) {
+        let seat_ids = seat_ids.iter().map(|id| (*id).to_owned()).collect();
+        (
+            number,
+            Hold::Held {
+                seat_ids,
+                terms: terms(number),
+            },
+        )
+    }
+
+    fn released(number: u128, seat_ids: &[&str], reason: ReleaseReason) -> (u128, Hold) {
+        let seat_ids = seat_ids.iter().map(|id| (*id).to_owned()).collect();
+        (
+            number,
+            Hold::Released {
+                seat_ids,
+                terms: Some(terms(number)),
+                reason,
+            },
+        )
+    }
+
+    #[test]
+    fn the_first_to_come_gets_all_of_its_seats_or_none() {
+        let claims = [
+            claim(1, &["A"]),
+            claim(2, &["A", "B"]),
+            claim(3, &["B", "C"]),
+            claim(4, &["C"]),
+        ];
+        let seats = seats(&[("A", Holder::Nobody), ("B", Holder::Nobody), ("C", Holder::Nobody)]);
+        let decided = reserve(&claims.each_ref(), &seats, &Holds::new());
+        let expected = [
+            Reservation::Win { total_cents: 100 },
+            // B stays free for the next: a claim that loses one seat takes none.
+            Reservation::Lose,
+            Reservation::Win { total_cents: 200 },
+            Reservation::Lose,
+        ];
+        assert_eq!(decided, expected);
+    }
+
+    #[test]
+    fn the_same_booking_gets_the_same_answer() {
+        let claims = [
+            claim(1, &["A"]),
+            claim(1, &["A"]),
+            claim(1, &["B"]),
+            claim(2, &["D"]),
+            claim(2, &["A"]),
+        ];
+        let rows = [
+            ("A", Holder::Nobody),
+            ("B", Holder::Nobody),
+            ("D", Holder::HeldBy(booking(2))),
+        ];
+        let decided = reserve(&claims.each_ref(), &seats(&rows), &holds(&[held(2, &["D"])]));
+        let expected = [
+            Reservation::Win { total_cents: 100 },
+            Reservation::RepeatOf(0),
+            Reservation::OtherSeats,
+            Reservation::Repeat(terms(2)),
+            Reservation::OtherSeats,
+        ];
+        assert_eq!(decided, expected);
+    }
+
+    #[test]
+    fn a_released_booking_stays_out() {
+        let decided = reserve(
+            &[&claim(1, &["A"])],
+            &seats(&[("A", Holder::Nobody)]),
+            &holds(&[released(1, &["A"], ReleaseReason::Expired)]),
+        );
+        assert_eq!(decided, [Reservation::Released]);
+    }
+
+    #[test]
+    fn a_release_frees_only_its_own_seats() {
+        let (one, two) = (claim(1, &["A", "B"]), claim(2, &["B"]));
+        let rows = [("A", Holder::HeldBy(booking(1))), ("B", Holder::SoldTo(booking(3)))];
+        let claims = [(&one, ReleaseReason::Cancelled), (&two, ReleaseReason::Cancelled)];
+        let decided = release(&claims, &seats(&rows), &holds(&[held(1, &["A", "B"])]));
+        let freed = SeatKey {
+            event_id: EVENT.into(),
+            seat_id: "A".into(),
+        };
+        let had = vec!["A".to_owned(), "B".to_owned()];
+        assert_eq!(
+            decided,
+            [
+                Release::Free {
+                    seats: vec![freed],
+                    had
+                },
+                Release::Bury
+            ]
+        );
+    }
+
+    #[test]
+    fn a_confirmation_takes_expired_seats_again_if_all_are_free() {
+        let claims = [
+            claim(1, &["A", "B"]),
+            claim(2, &["B"]),
+            claim(3, &["C"]),
+            claim(4, &["D"]),
+        ];
+        let rows = [
+            ("A", Holder::Nobody),
+            ("B", Holder::Nobody),
+            ("C", Holder::SoldTo(booking(9))),
+            ("D", Holder::Nobody),
+        ];
+        let known = [
+            released(1, &["A", "B"], ReleaseReason::Expired),
+            released(2, &["B"], ReleaseReason::Expired),
+            released(3, &["C"], ReleaseReason::Expired),
+            released(4, &["D"], ReleaseReason::PaymentFailed),
+        ];
+        let decided = confirm(&claims.each_ref(), &seats(&rows), &holds(&known));
+        let expected = [
+            Confirmation::Sell {
+                confirmation_number: "N1".into(),
+            },
+            Confirmation::Lost {
+                seat_ids: vec!["B".into()],
+            },
+            Confirmation::Lost {
+                seat_ids: vec!["C".into()],
+            },
+            Confirmation::Released,
+        ];
+        assert_eq!(decided, expected);
+    }
+}
