@@ -115,7 +115,10 @@ fn routes() -> OpenApiRouter<Ops> {
 }
 
 async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ProblemDetails {
-    let detail = format!("{method} {} is not part of this API; /openapi.json describes what is", uri.path());
+    let detail = format!(
+        "{method} {} is not part of this API; /openapi.json describes what is",
+        uri.path()
+    );
     ProblemDetails::new(ProblemKind::NoSuchRoute, detail)
 }
 
@@ -123,7 +126,10 @@ async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> Problem
 async fn method_not_allowed(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
-    let described = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == "application/problem+json");
+    let described = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|it| it == "application/problem+json");
     if described {
         return response;
     }
@@ -149,7 +155,10 @@ async fn method_not_allowed(request: Request, next: Next) -> Response {
 }
 
 fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
-    let words = reason.downcast_ref::<String>().map(String::as_str).or_else(|| reason.downcast_ref::<&str>().copied());
+    let words = reason
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| reason.downcast_ref::<&str>().copied());
     tracing::error!(panic = words.unwrap_or("unknown"), "a handler panicked");
     ProblemDetails::new(ProblemKind::Internal, "internal error: see the log").into_response()
 }

@@ -16,9 +16,7 @@ use tokio_util::sync::CancellationToken;
 use workflows::ids::Timestamp;
 
 use crate::client::check::Problems;
-use crate::client::{
-    BACKFILL_MAX, ClientError, Firing, FiringOrigin, FiringOutcome, Overlap, Schedule, ScheduleSpec,
-};
+use crate::client::{BACKFILL_MAX, ClientError, Firing, FiringOrigin, FiringOutcome, Overlap, Schedule, ScheduleSpec};
 use crate::{Engine, EngineError, NewSaga};
 use calendar::{CRON_CHARS_MAX, Calendar, CalendarError};
 use store::{Claimed, Finished, NewFiring};
@@ -129,14 +127,25 @@ fn plan(schedule: &Schedule, now: Timestamp, busy: Option<bool>) -> Result<Plan,
     let mut firings: Vec<NewFiring> = Vec::new();
     let firing = |due_at, outcome, note: Option<&str>| {
         let note = note.map(str::to_owned);
-        NewFiring { schedule: schedule.name.clone(), due_at, outcome, note }
+        NewFiring {
+            schedule: schedule.name.clone(),
+            due_at,
+            outcome,
+            note,
+        }
     };
-    let oldest = Timestamp(now.0.saturating_sub(i64::try_from(schedule.catch_up.as_millis()).unwrap_or(i64::MAX)));
+    let oldest = Timestamp(
+        now.0
+            .saturating_sub(i64::try_from(schedule.catch_up.as_millis()).unwrap_or(i64::MAX)),
+    );
     let mut next = schedule.next_due_at;
     let mut last = None;
     // One row stands for all that is too old: a schedule of every second and a week without us would be 600,000.
     if let Some(missed) = next.filter(|due| *due < oldest) {
-        let note = format!("nobody was there to fire it; neither for any due time before {}", oldest.to_rfc3339());
+        let note = format!(
+            "nobody was there to fire it; neither for any due time before {}",
+            oldest.to_rfc3339()
+        );
         firings.push(firing(missed, FiringOutcome::Missed, Some(&note)));
         last = Some(missed);
         next = calendar.after(Timestamp(oldest.0 - 1));
@@ -148,9 +157,11 @@ fn plan(schedule: &Schedule, now: Timestamp, busy: Option<bool>) -> Result<Plan,
                 queued = true;
                 firing(due, FiringOutcome::Queued, None)
             }
-            (Overlap::Queue, true, true) => {
-                firing(due, FiringOutcome::Skipped, Some("an earlier firing's saga runs, and another one waits already"))
-            }
+            (Overlap::Queue, true, true) => firing(
+                due,
+                FiringOutcome::Skipped,
+                Some("an earlier firing's saga runs, and another one waits already"),
+            ),
             (Overlap::Skip, true, _) => {
                 firing(due, FiringOutcome::Skipped, Some("an earlier firing's saga still runs"))
             }
@@ -159,7 +170,11 @@ fn plan(schedule: &Schedule, now: Timestamp, busy: Option<bool>) -> Result<Plan,
         last = Some(due);
         next = calendar.after(due);
     }
-    Ok(Plan { firings, next_due_at: next, last_due_at: last })
+    Ok(Plan {
+        firings,
+        next_due_at: next,
+        last_due_at: last,
+    })
 }
 
 /// Starts the sagas of claimed firings. Gives how many were started.
@@ -169,10 +184,16 @@ pub async fn start_claimed(engine: &Engine, lease: Duration) -> Result<usize, Cl
         return Ok(0);
     }
     let results = engine.start_sagas(claimed.iter().map(new_saga).collect()).await;
-    let finished: Vec<Finished> =
-        claimed.into_iter().zip(results).filter_map(|(claimed, result)| finished(claimed, result)).collect();
+    let finished: Vec<Finished> = claimed
+        .into_iter()
+        .zip(results)
+        .filter_map(|(claimed, result)| finished(claimed, result))
+        .collect();
     store::finish(engine.pool(), &finished).await?;
-    Ok(finished.iter().filter(|it| it.outcome == FiringOutcome::Started).count())
+    Ok(finished
+        .iter()
+        .filter(|it| it.outcome == FiringOutcome::Started)
+        .count())
 }
 
 fn new_saga(claimed: &Claimed) -> NewSaga {
@@ -192,18 +213,36 @@ fn new_saga(claimed: &Claimed) -> NewSaga {
 
 /// What to write down about a start; none: nobody knows yet, and it is tried again when the lease has run out.
 fn finished(claimed: Claimed, result: Result<crate::StartedSaga, EngineError>) -> Option<Finished> {
-    let Claimed { schedule, due_at, saga, overlap, .. } = claimed;
+    let Claimed {
+        schedule,
+        due_at,
+        saga,
+        overlap,
+        ..
+    } = claimed;
     let due = due_at.to_rfc3339();
     let open = overlap != Overlap::Allow;
     match result {
         Ok(started) => {
             metrics::counter!("sagaline_schedule_firings_total", "outcome" => "started").increment(1);
             tracing::info!(schedule, due_at = due, saga = %started.id, "a schedule fired");
-            Some(Finished { schedule, due_at, outcome: FiringOutcome::Started, saga: started.id, note: None, open })
+            Some(Finished {
+                schedule,
+                due_at,
+                outcome: FiringOutcome::Started,
+                saga: started.id,
+                note: None,
+                open,
+            })
         }
-        Err(EngineError::SagaExists(_)) => {
-            Some(Finished { schedule, due_at, outcome: FiringOutcome::Started, saga, note: None, open })
-        }
+        Err(EngineError::SagaExists(_)) => Some(Finished {
+            schedule,
+            due_at,
+            outcome: FiringOutcome::Started,
+            saga,
+            note: None,
+            open,
+        }),
         Err(
             error @ (EngineError::Overloaded { .. }
             | EngineError::ShuttingDown
@@ -225,7 +264,14 @@ fn finished(claimed: Claimed, result: Result<crate::StartedSaga, EngineError>) -
             metrics::counter!("sagaline_schedule_firings_total", "outcome" => "refused").increment(1);
             tracing::error!(schedule, due_at = due, %error, "a schedule's saga can't be started");
             let note = Some(error.to_string());
-            Some(Finished { schedule, due_at, outcome: FiringOutcome::Refused, saga, note, open: false })
+            Some(Finished {
+                schedule,
+                due_at,
+                outcome: FiringOutcome::Refused,
+                saga,
+                note,
+                open: false,
+            })
         }
     }
 }
@@ -235,10 +281,17 @@ pub(crate) async fn create(engine: &Engine, spec: ScheduleSpec) -> Result<Schedu
     let calendar = check(&spec)?;
     let deployed = engine.definitions().by_name(&spec.workflow, spec.version).await?;
     deployed.check_input(&spec.input)?;
-    let next = if spec.paused { None } else { calendar.after(engine.now()) };
+    let next = if spec.paused {
+        None
+    } else {
+        calendar.after(engine.now())
+    };
     let created = store::insert(engine.pool(), &spec, next).await?;
     created.ok_or_else(|| ClientError::Conflict {
-        message: format!("schedule {:?} exists already: choose another name, or delete it first", spec.name),
+        message: format!(
+            "schedule {:?} exists already: choose another name, or delete it first",
+            spec.name
+        ),
     })
 }
 
@@ -259,7 +312,10 @@ fn check(spec: &ScheduleSpec) -> Result<Calendar, ClientError> {
     if spec.catch_up > KEEP_FIRINGS {
         problems.add("/catchUp", "is longer than 30 days, for which firings are remembered");
     }
-    if spec.version.is_some_and(|version| version == 0 || i32::try_from(version).is_err()) {
+    if spec
+        .version
+        .is_some_and(|version| version == 0 || i32::try_from(version).is_err())
+    {
         problems.add("/version", "is not a version");
     }
     let calendar = Calendar::new(&spec.cron, &spec.time_zone);
@@ -273,19 +329,26 @@ fn check(spec: &ScheduleSpec) -> Result<Calendar, ClientError> {
 }
 
 fn stored_calendar(schedule: &Schedule) -> Result<Calendar, ClientError> {
-    Calendar::new(&schedule.cron, &schedule.time_zone)
-        .map_err(|error| ClientError::Internal { message: format!("schedule {:?}: {error}", schedule.name) })
+    Calendar::new(&schedule.cron, &schedule.time_zone).map_err(|error| ClientError::Internal {
+        message: format!("schedule {:?}: {error}", schedule.name),
+    })
 }
 
 /// Pauses or resumes a schedule.
 pub(crate) async fn pause(pool: &PgPool, name: &str, paused: bool) -> Result<Schedule, ClientError> {
     let mut transaction = pool.begin().await?;
-    let schedule = store::lock(&mut transaction, name).await?.ok_or_else(|| unknown(name))?;
+    let schedule = store::lock(&mut transaction, name)
+        .await?
+        .ok_or_else(|| unknown(name))?;
     if schedule.paused == paused {
         return Ok(schedule);
     }
     let now = Timestamp(crate::store::clock_micros(pool).await? / 1_000);
-    let next = if paused { None } else { stored_calendar(&schedule)?.after(now) };
+    let next = if paused {
+        None
+    } else {
+        stored_calendar(&schedule)?.after(now)
+    };
     let schedule = store::set_paused(&mut transaction, name, paused, next).await?;
     transaction.commit().await?;
     Ok(schedule)
@@ -294,22 +357,33 @@ pub(crate) async fn pause(pool: &PgPool, name: &str, paused: bool) -> Result<Sch
 /// Fires a schedule now, whatever is in its way.
 pub(crate) async fn run_now(engine: &Engine, name: &str) -> Result<Firing, ClientError> {
     let mut transaction = engine.pool().begin().await?;
-    store::lock(&mut transaction, name).await?.ok_or_else(|| unknown(name))?;
+    store::lock(&mut transaction, name)
+        .await?
+        .ok_or_else(|| unknown(name))?;
     let now = engine.now();
     // A firing of this very millisecond may be there already; the row lock above keeps others from adding more.
     let mut stored = Vec::new();
     for later in 0..1_000 {
         let due_at = Timestamp(now.0 + later);
-        let firing = NewFiring { schedule: name.to_owned(), due_at, outcome: FiringOutcome::Claimed, note: None };
+        let firing = NewFiring {
+            schedule: name.to_owned(),
+            due_at,
+            outcome: FiringOutcome::Claimed,
+            note: None,
+        };
         stored = store::insert_firings(&mut transaction, FiringOrigin::Manual, &[firing], false).await?;
         if !stored.is_empty() {
             break;
         }
     }
     transaction.commit().await?;
-    let firing = stored.pop().ok_or_else(|| ClientError::Overloaded { retry_after: Duration::from_secs(1) })?;
+    let firing = stored.pop().ok_or_else(|| ClientError::Overloaded {
+        retry_after: Duration::from_secs(1),
+    })?;
     start_claimed(engine, LEASE).await?;
-    Ok(store::one_firing(engine.pool(), name, firing.due_at).await?.unwrap_or(firing))
+    Ok(store::one_firing(engine.pool(), name, firing.due_at)
+        .await?
+        .unwrap_or(firing))
 }
 
 /// Fires a schedule for its past due times in `from..to` that began no saga: all at once if they may overlap, else one
@@ -328,7 +402,9 @@ pub(crate) async fn backfill(
         return Err(ClientError::invalid("/to", "is in the future, when it fires by itself"));
     }
     let mut transaction = engine.pool().begin().await?;
-    let schedule = store::lock(&mut transaction, name).await?.ok_or_else(|| unknown(name))?;
+    let schedule = store::lock(&mut transaction, name)
+        .await?
+        .ok_or_else(|| unknown(name))?;
     let due_times = stored_calendar(&schedule)?.between(from, to, BACKFILL_MAX + 1);
     if due_times.len() > BACKFILL_MAX {
         let message = format!("the range has more than {BACKFILL_MAX} due times: take a part of it");
@@ -338,7 +414,12 @@ pub(crate) async fn backfill(
         Overlap::Allow => FiringOutcome::Claimed,
         Overlap::Skip | Overlap::Queue => FiringOutcome::Queued,
     };
-    let firings = due_times.into_iter().map(|due_at| NewFiring { schedule: name.to_owned(), due_at, outcome, note: None });
+    let firings = due_times.into_iter().map(|due_at| NewFiring {
+        schedule: name.to_owned(),
+        due_at,
+        outcome,
+        note: None,
+    });
     let firings: Vec<NewFiring> = firings.collect();
     let mut stored = store::insert_firings(&mut transaction, FiringOrigin::Backfill, &firings, true).await?;
     store::close_settled(&mut transaction).await?;
@@ -351,5 +432,7 @@ pub(crate) async fn backfill(
 
 /// A schedule that is not there.
 pub(crate) fn unknown(name: &str) -> ClientError {
-    ClientError::NotFound { what: format!("schedule {name:?}") }
+    ClientError::NotFound {
+        what: format!("schedule {name:?}"),
+    }
 }

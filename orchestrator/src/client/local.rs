@@ -150,18 +150,17 @@ impl EngineClient for LocalClient {
         check::start("", &request)?;
         let (new, wait) = new_saga(request);
         let (workflow, tags) = (new.workflow.clone(), new.tags.clone());
-        let started = self.engine.start_saga(new).await?;
         let Some(wait) = wait else {
+            let started = self.engine.start_saga(new).await?;
             return self.started(started, workflow, tags).await;
         };
-        let saga = self
-            .wait(started.id, wait)
-            .await?
-            .ok_or_else(|| ClientError::no_saga(started.id))?;
-        Ok(Started {
-            saga,
-            replayed: started.replayed,
-        })
+        let (started, settled) = self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?;
+        let (id, replayed) = (started.id, started.replayed);
+        let saga = match settled {
+            Some(record) => self.detail(record).await?,
+            None => self.read(id).await?.ok_or_else(|| ClientError::no_saga(id))?,
+        };
+        Ok(Started { saga, replayed })
     }
 
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {
