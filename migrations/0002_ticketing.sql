@@ -89,3 +89,36 @@ create table ticketing.notifications_sent (
     sent_at timestamptz,
     check ((status = 'sent') = (sent_at is not null))
 ) with (fillfactor = 80);
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Payments (activities/src/payments)
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- One attempt at taking a booking's money, by the idempotency key of the effect. Written around the calls to the provider; no
+-- transaction is open across one. A confirmation is sent only after 'confirming' is committed, and 'canceled' or 'failed'
+-- follows 'new' only if it is not: that makes this row the fence between whoever charges and whoever gives up.
+create table ticketing.payments (
+    key text primary key check (key <> ''),
+    booking_id uuid not null,
+    status text not null default 'new'
+        check (status in ('new', 'confirming', 'pending', 'succeeded', 'refunded', 'failed', 'canceled')),
+    intent_id text unique check (intent_id <> ''),
+    amount_cents bigint not null check (amount_cents > 0),
+    currency text not null check (currency ~ '^[a-z]{3}$'),
+    -- The provider answered the confirmation with an error of its own, which it will repeat for this key.
+    confirm_spent boolean not null default false,
+    -- {code, message, retryable, details}: what a later run under the same key answers.
+    failure jsonb,
+    -- Part of the refund's idempotency key; counted up when a refund was answered with a failure.
+    refund_attempt integer not null default 1 check (refund_attempt > 0),
+    refund_id text,
+    refunded_cents bigint not null default 0 check (refunded_cents between 0 and amount_cents),
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    check (status not in ('confirming', 'pending', 'succeeded', 'refunded') or intent_id is not null),
+    check ((status = 'failed') = (failure is not null)),
+    check ((status = 'refunded') = (refunded_cents > 0))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.1,
+        autovacuum_vacuum_cost_delay = 0);
+
+create index payments_by_booking on ticketing.payments (booking_id);

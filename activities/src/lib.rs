@@ -1,6 +1,7 @@
 //! What touches the outside: seats, payments, notifications. Each is an activity that workers run, idempotent by its key.
 
 pub mod activity;
+pub mod payments;
 pub mod seats;
 pub mod typed;
 
