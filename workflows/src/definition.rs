@@ -43,6 +43,35 @@ pub struct Definition {
     pub output: Mapping,
 }
 
+/// Bytes of a definition's text: alias bombs and novels are refused before they are parsed.
+pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+
+impl Definition {
+    /// Reads YAML (of which JSON is a part). Anchors and aliases are refused, since a few lines of them can stand for
+    /// gigabytes.
+    pub fn from_yaml(text: &str) -> Result<Definition, String> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(format!("a definition has at most {TEXT_BYTES_MAX} bytes"));
+        }
+        let alias = |line: &str| {
+            line.split([' ', '[', ',', '{', ':', '-'])
+                .any(|word| word.starts_with('*') && word.len() > 1)
+        };
+        if !text.trim_start().starts_with('{') && text.lines().any(alias) {
+            return Err("aliases (*name) are not allowed in a definition: write it out".to_owned());
+        }
+        // Through a JSON value, so that both forms follow the very same rules.
+        let value: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    /// As YAML.
+    pub fn to_yaml(&self) -> String {
+        let value = serde_json::to_value(self).expect("a definition is plain data");
+        serde_yaml_ng::to_string(&value).expect("JSON is YAML")
+    }
+}
+
 /// A part of a flow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -171,8 +200,7 @@ pub struct Retry {
     pub cap: Duration,
     /// The share of a wait that is left to chance, 0 to 1.
     pub jitter: f64,
-    /// Attempts in all, the first included; none: until a deadline.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Attempts in all, the first included; null: until a deadline. (Left out, it is five: so null is always written.)
     pub max_attempts: Option<u32>,
     /// Error codes not worth another attempt, whatever the worker says.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or reads a clock: `now` comes in as an argument, randomness is seeded by ids. The one
 //! entry point is [`advance`] (and [`start`] for its first event).
 
+pub mod builder;
 pub mod definition;
 pub mod effect;
 pub mod event;

@@ -347,7 +347,11 @@ impl Machine<'_> {
             }
             Role::Probe => {
                 let leaves_no_trace = step.probe.as_ref().is_some_and(absent);
-                record.standing = if leaves_no_trace { Standing::InDoubt } else { Standing::Absent };
+                record.standing = if leaves_no_trace {
+                    Standing::InDoubt
+                } else {
+                    Standing::Absent
+                };
                 if let Some(work) = self.work_mut(node) {
                     work.role = Role::Run;
                     work.attempt = work.run_attempts;
