@@ -26,30 +26,54 @@ fn compose() -> Value {
 
 fn services(compose: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let services = compose["services"].as_mapping().expect("there are services");
-    services.iter().map(|(name, service)| (name.as_str().expect("names are text"), service))
+    services
+        .iter()
+        .map(|(name, service)| (name.as_str().expect("names are text"), service))
 }
 
 /// The services that run our image, which has our program as its entry point.
 fn ours(compose: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    services(compose).filter(|(_, service)| service["image"].as_str().is_some_and(|image| image.starts_with("sagaline:")))
+    services(compose).filter(|(_, service)| {
+        service["image"]
+            .as_str()
+            .is_some_and(|image| image.starts_with("sagaline:"))
+    })
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value.as_sequence().into_iter().flatten().map(|item| item.as_str().expect("text").to_owned()).collect()
+    value
+        .as_sequence()
+        .into_iter()
+        .flatten()
+        .map(|item| item.as_str().expect("text").to_owned())
+        .collect()
 }
 
 /// Whether the program takes this command line: its words and flags stand in the help, as far as it can be known
 /// without running it.
 fn accepts(command: &[String]) -> Result<(), String> {
     let words: Vec<&String> = command.iter().take_while(|word| !word.starts_with('-')).collect();
-    let help = Command::new(env!("CARGO_BIN_EXE_sagaline")).args(&words).arg("--help").output().unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+        .args(&words)
+        .arg("--help")
+        .output()
+        .unwrap();
     if !help.status.success() {
-        return Err(format!("`sagaline {words:?}` is no command: {}", String::from_utf8_lossy(&help.stderr)));
+        return Err(format!(
+            "`sagaline {words:?}` is no command: {}",
+            String::from_utf8_lossy(&help.stderr)
+        ));
     }
     let help = String::from_utf8_lossy(&help.stdout);
-    let known: BTreeSet<&str> =
-        help.split(|c: char| c.is_whitespace() || ",=[]".contains(c)).filter(|word| word.starts_with("--")).collect();
-    match command.iter().filter(|word| word.starts_with("--")).find(|flag| !known.contains(flag.as_str())) {
+    let known: BTreeSet<&str> = help
+        .split(|c: char| c.is_whitespace() || ",=[]".contains(c))
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    match command
+        .iter()
+        .filter(|word| word.starts_with("--"))
+        .find(|flag| !known.contains(flag.as_str()))
+    {
         Some(flag) => Err(format!("`sagaline {words:?}` knows no {flag}")),
         None => Ok(()),
     }
@@ -58,15 +82,24 @@ fn accepts(command: &[String]) -> Result<(), String> {
 /// Every setting's variable: `.env.sample` names them all (a test of the settings sees to it).
 fn variables() -> BTreeSet<String> {
     let sample = read(".env.sample");
-    let names = sample.lines().filter_map(|line| line.trim_start_matches("# ").split_once('=')).map(|(name, _)| name);
-    names.filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).map(str::to_owned).collect()
+    let names = sample
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+        .map(|(name, _)| name);
+    names
+        .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn compose_follows_the_specification() {
     if testkit::require("check-jsonschema") {
         let file = root().join("docker-compose.yml");
-        let check = Command::new("check-jsonschema").args(["--builtin-schema", "vendor.compose-spec"]).arg(file).output();
+        let check = Command::new("check-jsonschema")
+            .args(["--builtin-schema", "vendor.compose-spec"])
+            .arg(file)
+            .output();
         let check = check.unwrap();
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
     }
@@ -75,7 +108,10 @@ fn compose_follows_the_specification() {
 #[test]
 fn compose_runs_commands_that_exist_with_settings_that_exist() {
     let (compose, variables) = (compose(), variables());
-    assert!(variables.contains("DATABASE_URL"), "the sample is read rightly: {variables:?}");
+    assert!(
+        variables.contains("DATABASE_URL"),
+        "the sample is read rightly: {variables:?}"
+    );
     for (name, service) in ours(&compose) {
         accepts(&texts(&service["command"])).unwrap_or_else(|problem| panic!("service {name}: {problem}"));
         for (variable, _) in service["environment"].as_mapping().into_iter().flatten() {
@@ -91,18 +127,26 @@ fn compose_runs_every_queue_and_names_only_what_is_there() {
     let compose = compose();
     let commands: Vec<Vec<String>> = ours(&compose).map(|(_, service)| texts(&service["command"])).collect();
     for queue in ["seats", "payments", "notifications"] {
-        let served = commands.iter().any(|command| command[0] == "worker" && command.contains(&queue.to_owned()));
+        let served = commands
+            .iter()
+            .any(|command| command[0] == "worker" && command.contains(&queue.to_owned()));
         assert!(served, "no service works for the queue {queue}");
     }
     let names: BTreeSet<&str> = services(&compose).map(|(name, _)| name).collect();
     let volumes = compose["volumes"].as_mapping().unwrap();
     for (name, service) in services(&compose) {
         for (needed, _) in service["depends_on"].as_mapping().into_iter().flatten() {
-            assert!(names.contains(needed.as_str().unwrap()), "{name} depends on {needed:?}, which is not there");
+            assert!(
+                names.contains(needed.as_str().unwrap()),
+                "{name} depends on {needed:?}, which is not there"
+            );
         }
         for volume in texts(&service["volumes"]) {
             let volume = volume.split(':').next().unwrap().to_owned();
-            assert!(volumes.contains_key(&volume), "{name} mounts {volume}, which is not there");
+            assert!(
+                volumes.contains_key(&volume),
+                "{name} mounts {volume}, which is not there"
+            );
         }
     }
 }
@@ -127,17 +171,36 @@ fn check_manifest(path: &Path, variables: &BTreeSet<String>) -> u32 {
     for document in serde_yaml_ng::Deserializer::from_str(&text) {
         let document = <Value as serde::Deserialize>::deserialize(document)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let kind = document["kind"].as_str().unwrap_or_else(|| panic!("{}: no kind", path.display()));
+        let kind = document["kind"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}: no kind", path.display()));
         if matches!(kind, "ConfigMap" | "Secret") {
-            let settings = [&document["data"], &document["stringData"]].into_iter().filter_map(Value::as_mapping).flatten();
+            let settings = [&document["data"], &document["stringData"]]
+                .into_iter()
+                .filter_map(Value::as_mapping)
+                .flatten();
             for (name, _) in settings {
                 let name = name.as_str().unwrap();
-                assert!(variables.contains(name) || NOT_SETTINGS.contains(&name), "{}: {name} is no setting", path.display());
+                assert!(
+                    variables.contains(name) || NOT_SETTINGS.contains(&name),
+                    "{}: {name} is no setting",
+                    path.display()
+                );
             }
         }
-        for container in document["spec"]["template"]["spec"]["containers"].as_sequence().into_iter().flatten() {
+        for container in document["spec"]["template"]["spec"]["containers"]
+            .as_sequence()
+            .into_iter()
+            .flatten()
+        {
             containers += 1;
-            let problem = |problem| panic!("{}, {kind} {:?}: {problem}", path.display(), document["metadata"]["name"]);
+            let problem = |problem| {
+                panic!(
+                    "{}, {kind} {:?}: {problem}",
+                    path.display(),
+                    document["metadata"]["name"]
+                )
+            };
             accepts(&texts(&container["args"])).unwrap_or_else(problem);
         }
     }
@@ -152,7 +215,13 @@ async fn schema_is_what_the_migrations_make() {
     }
     let database = testkit::migrated_database().await;
     let dump = Command::new("pg_dump")
-        .args(["--schema-only", "--no-owner", "--no-privileges", "--schema=saga", "--schema=ticketing"])
+        .args([
+            "--schema-only",
+            "--no-owner",
+            "--no-privileges",
+            "--schema=saga",
+            "--schema=ticketing",
+        ])
         .arg(format!("--dbname={}", database.url))
         .output()
         .unwrap();
@@ -163,7 +232,10 @@ async fn schema_is_what_the_migrations_make() {
         std::fs::write(&path, &found).unwrap();
     }
     let committed = read("migrations/schema.sql");
-    let drift = committed.lines().zip(found.lines()).position(|(committed, found)| committed != found);
+    let drift = committed
+        .lines()
+        .zip(found.lines())
+        .position(|(committed, found)| committed != found);
     let line = drift.unwrap_or_else(|| committed.lines().count().min(found.lines().count()));
     assert!(
         committed == found,
@@ -181,7 +253,10 @@ fn normalised(dump: &str) -> String {
     let mut statements = Vec::new();
     for statement in dump.split("\n\n") {
         let lines = statement.lines().filter(|line| {
-            !line.starts_with("--") && !line.starts_with("SET ") && !line.starts_with("SELECT pg_catalog") && !line.starts_with('\\')
+            !line.starts_with("--")
+                && !line.starts_with("SET ")
+                && !line.starts_with("SELECT pg_catalog")
+                && !line.starts_with('\\')
         });
         let statement = lines.collect::<Vec<_>>().join("\n").trim().to_owned();
         let of_a_week = names_a_week(&statement);
@@ -189,7 +264,10 @@ fn normalised(dump: &str) -> String {
             statements.push(statement);
         }
     }
-    format!("-- What the migrations make, as pg_dump writes it. Written by `just schema`; a test compares.\n\n{}\n", statements.join("\n\n"))
+    format!(
+        "-- What the migrations make, as pg_dump writes it. Written by `just schema`; a test compares.\n\n{}\n",
+        statements.join("\n\n")
+    )
 }
 
 /// `journal_2026w48`

@@ -1,0 +1,152 @@
+//! `sagaline bench saga`: set the stage, warm up, measure, check, report.
+
+use anyhow::{Context as _, bail};
+
+use super::SagaArgs;
+use super::check::{self, Verdict};
+use super::cpu;
+use super::load::{self, Seen};
+use super::report::Report;
+use super::stage::Stage;
+use crate::output::{self, Output};
+
+/// Open files that the load needs beside its connections.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+/// Runs the reference workload and prints what it found. Fails if the tables don't agree.
+pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
+    let stop = crate::shutdown::on_signal()?;
+    allow_open_files(u64::from(args.concurrency) + FILES_BESIDE_CONNECTIONS);
+    // Dropped either way, the stage takes everything down that is ours.
+    let report = tokio::select! {
+        report = run_on_stage(args) => report?,
+        () = stop.cancelled() => bail!("interrupted"),
+    };
+    if output == Output::Table {
+        output::print_text(&report.table())?;
+    }
+    output::print_text(&serde_json::to_string(&report)?)?;
+    if !report.ok {
+        bail!("the result is wrong: {}", report.problems.join("; "));
+    }
+    Ok(())
+}
+
+async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
+    let say = |line: &str| eprintln!("bench: {line}");
+    let stage = Stage::set(args, &say).await?;
+    let warm_up = u64::from(args.concurrency).max(check::DECLINED_EVERY);
+    check::make_seats(&stage.pool, args.sagas, warm_up).await?;
+
+    say("warming up");
+    let seen = load::run(&stage.targets, "F", 1, 1).await.context("the first saga")?;
+    refuse_failures("the first saga", &seen, &stage)?;
+    let seen = load::run(&stage.targets, "W", warm_up, args.concurrency)
+        .await
+        .context("warming up")?;
+    refuse_failures("warming up", &seen, &stage)?;
+
+    say(&format!(
+        "measuring {} sagas, {} in flight",
+        args.sagas, args.concurrency
+    ));
+    let before = Usage::now(&stage);
+    let seen = load::run(&stage.targets, "S", args.sagas, args.concurrency).await?;
+    let used = Usage::now(&stage).since(&before);
+
+    say("checking");
+    let verdict = check::verify(&stage.pool, args.sagas, &seen.ended).await?;
+    Ok(report(args, &stage, &seen, &used, verdict))
+}
+
+fn refuse_failures(what: &str, seen: &Seen, stage: &Stage) -> anyhow::Result<()> {
+    if seen.failed > 0 {
+        bail!(
+            "{what}: {}; the ends of the logs:\n{}",
+            seen.failures.join("; "),
+            stage.log_tails()
+        );
+    }
+    Ok(())
+}
+
+fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Verdict) -> Report {
+    let mut problems = seen.failures.clone();
+    problems.extend(verdict.problems);
+    let wall_s = seen.wall.as_secs_f64();
+    let per_saga = |name: &str| used.groups_ms.get(name).map(|ms| ms / args.sagas as f64);
+    Report {
+        broker: stage.broker_name(),
+        sagas: args.sagas,
+        concurrency: args.concurrency,
+        orchestrators: args.orchestrators,
+        workers: args.workers,
+        wall_s,
+        sagas_per_s: seen.ended.len() as f64 / wall_s,
+        p50_ms: seen.quantile_ms(0.50),
+        p95_ms: seen.quantile_ms(0.95),
+        p99_ms: seen.quantile_ms(0.99),
+        max_ms: seen.quantile_ms(1.0),
+        confirmed: seen.ended.iter().filter(|saga| saga.confirmed).count() as u64,
+        compensated: seen.ended.iter().filter(|saga| !saga.confirmed).count() as u64,
+        failed: seen.failed,
+        oversold: verdict.oversold,
+        deadlocks: verdict.deadlocks,
+        orchestrator_cpu_ms_per_saga: per_saga("orchestrator").unwrap_or_default(),
+        worker_cpu_ms_per_saga: per_saga("worker").unwrap_or_default(),
+        broker_cpu_ms_per_saga: per_saga("broker"),
+        postgres_cpu_ms_per_saga: per_saga("postgres"),
+        load_cpu_ms_per_saga: used.load_ms / args.sagas as f64,
+        other_cpu_s: used.other_ms() / 1_000.0,
+        steal_s: used.steal_ms / 1_000.0,
+        ok: problems.is_empty(),
+        problems,
+    }
+}
+
+/// CPU time spent, by whom.
+struct Usage {
+    groups_ms: std::collections::BTreeMap<&'static str, f64>,
+    /// This process, without the children that are in the groups.
+    load_ms: f64,
+    machine_ms: f64,
+    steal_ms: f64,
+}
+
+impl Usage {
+    fn now(stage: &Stage) -> Usage {
+        let groups_ms = cpu::group_ms(&stage.groups());
+        let (machine_ms, steal_ms) = cpu::machine_ms();
+        Usage {
+            groups_ms,
+            load_ms: cpu::own_ms(),
+            machine_ms,
+            steal_ms,
+        }
+    }
+
+    fn since(mut self, before: &Usage) -> Usage {
+        for (name, ms) in &mut self.groups_ms {
+            *ms -= before.groups_ms.get(name).copied().unwrap_or_default();
+        }
+        self.load_ms -= before.load_ms;
+        self.machine_ms -= before.machine_ms;
+        self.steal_ms -= before.steal_ms;
+        self
+    }
+
+    fn other_ms(&self) -> f64 {
+        (self.machine_ms - self.load_ms - self.groups_ms.values().sum::<f64>()).max(0.0)
+    }
+}
+
+/// Raises our own limit on open files as far as it may go: each caller has a connection.
+fn allow_open_files(wanted: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_err() {
+        tracing::warn!(soft, wanted, "the limit on open files could not be raised");
+    }
+}
