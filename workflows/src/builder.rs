@@ -195,9 +195,19 @@ impl StepBuilder {
         self
     }
 
-    /// The activity that finds out about attempts of unknown outcome.
-    pub fn probe(mut self, activity: &str) -> Self {
-        self.0.probe = Some(action(activity));
+    /// The activity that finds out about attempts of unknown outcome, and which of its failures mean "no trace".
+    pub fn probe(mut self, activity: &str, absent_codes: &[&str]) -> Self {
+        let absent_codes = absent_codes.iter().map(|code| (*code).to_owned()).collect();
+        self.0.probe = Some(Action {
+            absent_codes,
+            ..action(activity)
+        });
+        self
+    }
+
+    /// Failures after which the idempotency key stays the same.
+    pub fn same_key_codes(mut self, codes: &[&str]) -> Self {
+        self.0.same_key_codes = codes.iter().map(|code| (*code).to_owned()).collect();
         self
     }
 

@@ -65,12 +65,15 @@ fn node(shape: &Shape, next: &mut u32) -> Node {
                 max_attempts: Some(3),
                 ..Retry::default()
             };
-            let mut builder = step(&name, "do", "q").retry(retry).input(json!({ "id": "=saga.id" }));
+            let mut builder = step(&name, "do", "q")
+                .retry(retry)
+                .input(json!({ "id": "=saga.id" }))
+                .same_key_codes(&["busy"]);
             if *undo {
                 builder = builder.undo("undo");
             }
             if *probe {
-                builder = builder.probe("probe");
+                builder = builder.probe("probe", &["absent"]);
             }
             if *fence && *undo {
                 builder = builder.fence("fence");
@@ -131,7 +134,11 @@ impl World {
             (Role::Run, _) if self.closed.contains_key(&task.key) => fail("closed", false),
             (Role::Run, _) if there => done(),
             (Role::Run, 0) => fail("busy", true),
-            (Role::Run, 1) => fail("no", false),
+            (Role::Run, 1) => {
+                // Stored under the key, as providers do.
+                self.closed.insert(task.key.clone(), true);
+                fail("no", false)
+            }
             (_, 2) => Outcome::Unknown { message: "cut".into() },
             (Role::Run, 3) => {
                 self.effects.insert(task.key.clone(), true);
