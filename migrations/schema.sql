@@ -1,0 +1,465 @@
+-- What the migrations make, as pg_dump writes it. Written by `just schema`; a test compares.
+
+CREATE SCHEMA saga;
+
+CREATE SCHEMA ticketing;
+
+CREATE FUNCTION saga.create_journal_partitions(weeks_ahead integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare
+    week timestamptz;
+    partition_name text;
+begin
+    perform pg_advisory_xact_lock(hashtext('saga.create_journal_partitions'));
+    for week in
+        select generate_series(date_trunc('week', now() at time zone 'utc'),
+                               date_trunc('week', now() at time zone 'utc') + make_interval(weeks => weeks_ahead),
+                               interval '1 week') at time zone 'utc'
+    loop
+        partition_name := 'journal_' || to_char(week at time zone 'utc', 'IYYY"w"IW');
+        if to_regclass('saga.' || partition_name) is null then
+            execute format(
+                'create table saga.%I partition of saga.journal for values from (%L) to (%L) '
+                'with (toast_tuple_target = 4080, autovacuum_vacuum_insert_scale_factor = 0.1)',
+                partition_name, saga.first_id_at(week), saga.first_id_at(week + interval '1 week'));
+        end if;
+    end loop;
+end
+$$;
+
+CREATE FUNCTION saga.drop_journal_partitions(keep interval) RETURNS integer
+    LANGUAGE plpgsql
+    AS $_$
+declare
+    week date;
+    partition_name text;
+    dropped integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('saga.create_journal_partitions'));
+    for partition_name in
+        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'saga.journal'::regclass and c.relname ~ '^journal_[0-9]{4}w[0-9]{2}$'
+        order by c.relname
+    loop
+        week := to_date(substr(partition_name, 9), 'IYYY"w"IW');
+        if week + 7 < (now() - keep) at time zone 'utc' and not exists (
+            select 1 from saga.sagas s
+            where s.id >= saga.first_id_at(week::timestamp at time zone 'utc')
+              and s.id < saga.first_id_at((week + 7)::timestamp at time zone 'utc'))
+        then
+            execute format('drop table saga.%I', partition_name);
+            dropped := dropped + 1;
+        end if;
+    end loop;
+    return dropped;
+end
+$_$;
+
+CREATE FUNCTION saga.first_id_at(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT
+    AS $$
+    select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+$$;
+
+CREATE FUNCTION saga.require_current(ok boolean) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if not ok then
+        raise exception 'a saga of this batch has moved on' using errcode = 'SG001';
+    end if;
+    return true;
+end
+$$;
+
+CREATE TABLE saga.definitions (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    hash text NOT NULL,
+    body jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT definitions_hash_check CHECK ((hash <> ''::text)),
+    CONSTRAINT definitions_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT definitions_version_check CHECK ((version > 0))
+);
+
+ALTER TABLE saga.definitions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME saga.definitions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE saga.firings (
+    schedule text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    origin text NOT NULL,
+    outcome text NOT NULL,
+    saga_id uuid NOT NULL,
+    note text,
+    open boolean NOT NULL,
+    lease_until timestamp with time zone DEFAULT now() NOT NULL,
+    claimed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT firings_check CHECK (((open = false) OR (outcome = ANY (ARRAY['claimed'::text, 'queued'::text, 'started'::text])))),
+    CONSTRAINT firings_check1 CHECK (((open = true) OR (outcome <> ALL (ARRAY['claimed'::text, 'queued'::text])))),
+    CONSTRAINT firings_origin_check CHECK ((origin = ANY (ARRAY['due'::text, 'backfill'::text, 'manual'::text]))),
+    CONSTRAINT firings_outcome_check CHECK ((outcome = ANY (ARRAY['claimed'::text, 'queued'::text, 'started'::text, 'skipped'::text, 'missed'::text, 'refused'::text])))
+);
+
+CREATE TABLE saga.instances (
+    id uuid NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE saga.journal (
+    saga_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    step text,
+    event text NOT NULL,
+    facts text,
+    CONSTRAINT journal_seq_check CHECK ((seq > 0))
+)
+PARTITION BY RANGE (saga_id);
+
+CREATE TABLE saga.journal_other (
+    saga_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    step text,
+    event text NOT NULL,
+    facts text,
+    CONSTRAINT journal_seq_check CHECK ((seq > 0))
+);
+
+CREATE TABLE saga.leases (
+    name text NOT NULL,
+    holder uuid NOT NULL,
+    held_until timestamp with time zone NOT NULL
+);
+
+CREATE TABLE saga.outbox (
+    id uuid NOT NULL,
+    instance uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    messages integer NOT NULL,
+    payload bytea NOT NULL,
+    CONSTRAINT outbox_messages_check CHECK ((messages > 0))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0', toast.autovacuum_vacuum_scale_factor='0', toast.autovacuum_vacuum_threshold='5000', toast.autovacuum_vacuum_cost_delay='0');
+ALTER TABLE ONLY saga.outbox ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+CREATE TABLE saga.sagas (
+    id uuid NOT NULL,
+    workflow text NOT NULL,
+    definition_id bigint NOT NULL,
+    status text NOT NULL,
+    business_key text,
+    tags jsonb,
+    state text NOT NULL,
+    seq bigint NOT NULL,
+    attempt_due_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    failure_code text,
+    failure_step text,
+    CONSTRAINT sagas_check CHECK (((ended_at IS NULL) OR (status = ANY (ARRAY['completed'::text, 'compensated'::text, 'rejected'::text, 'cancelled'::text])))),
+    CONSTRAINT sagas_check1 CHECK (((ended_at IS NULL) OR (attempt_due_at IS NULL))),
+    CONSTRAINT sagas_seq_check CHECK ((seq > 0)),
+    CONSTRAINT sagas_status_check CHECK ((status = ANY (ARRAY['running'::text, 'waiting'::text, 'compensating'::text, 'completed'::text, 'compensated'::text, 'rejected'::text, 'cancelled'::text, 'failed'::text, 'paused'::text])))
+)
+WITH (fillfactor='70', toast_tuple_target='4080', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE saga.schedules (
+    name text NOT NULL,
+    cron text NOT NULL,
+    time_zone text NOT NULL,
+    workflow text NOT NULL,
+    version integer,
+    input jsonb NOT NULL,
+    tags jsonb NOT NULL,
+    overlap text NOT NULL,
+    catch_up_ms bigint NOT NULL,
+    paused boolean NOT NULL,
+    next_due_at timestamp with time zone,
+    last_due_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT schedules_catch_up_ms_check CHECK ((catch_up_ms >= 0)),
+    CONSTRAINT schedules_check CHECK ((NOT (paused AND (next_due_at IS NOT NULL)))),
+    CONSTRAINT schedules_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT schedules_overlap_check CHECK ((overlap = ANY (ARRAY['skip'::text, 'queue'::text, 'allow'::text]))),
+    CONSTRAINT schedules_version_check CHECK ((version > 0))
+);
+
+CREATE TABLE saga.signals (
+    saga_id uuid NOT NULL,
+    id text NOT NULL,
+    signal text NOT NULL,
+    delivered boolean NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT signals_id_check CHECK ((id <> ''::text))
+);
+
+CREATE TABLE saga.start_keys (
+    key text NOT NULL,
+    request_hash text NOT NULL,
+    saga_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT start_keys_key_check CHECK ((key <> ''::text))
+);
+
+CREATE TABLE saga.timers (
+    saga_id uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.events (
+    id text NOT NULL,
+    name text NOT NULL,
+    venue text NOT NULL,
+    city text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    time_zone text NOT NULL,
+    currency text NOT NULL,
+    status text DEFAULT 'on_sale'::text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT events_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT events_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'closed'::text, 'cancelled'::text])))
+);
+
+CREATE TABLE ticketing.holds (
+    event_id text NOT NULL,
+    booking_id uuid NOT NULL,
+    seat_ids text[] NOT NULL,
+    status text NOT NULL,
+    reserved_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    total_cents bigint,
+    confirmation_number text,
+    confirmed_at timestamp with time zone,
+    released_at timestamp with time zone,
+    release_reason text,
+    CONSTRAINT holds_check CHECK (((status = 'released'::text) OR (cardinality(seat_ids) > 0))),
+    CONSTRAINT holds_check1 CHECK ((num_nulls(reserved_at, expires_at, total_cents, confirmation_number) =
+CASE cardinality(seat_ids)
+    WHEN 0 THEN 4
+    ELSE 0
+END)),
+    CONSTRAINT holds_check2 CHECK ((expires_at > reserved_at)),
+    CONSTRAINT holds_check3 CHECK (((status = 'released'::text) = (released_at IS NOT NULL))),
+    CONSTRAINT holds_check4 CHECK (((status = 'released'::text) = (release_reason IS NOT NULL))),
+    CONSTRAINT holds_check5 CHECK (((status <> 'confirmed'::text) OR (confirmed_at IS NOT NULL))),
+    CONSTRAINT holds_check6 CHECK (((status <> 'held'::text) OR (confirmed_at IS NULL))),
+    CONSTRAINT holds_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT holds_release_reason_check CHECK ((release_reason = ANY (ARRAY['EXPIRED'::text, 'PAYMENT_FAILED'::text, 'CANCELLED'::text]))),
+    CONSTRAINT holds_status_check CHECK ((status = ANY (ARRAY['held'::text, 'confirmed'::text, 'released'::text]))),
+    CONSTRAINT holds_total_cents_check CHECK ((total_cents >= 0))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.notifications_sent (
+    key text NOT NULL,
+    booking_id uuid NOT NULL,
+    channel text NOT NULL,
+    recipient text NOT NULL,
+    template text NOT NULL,
+    message_id text NOT NULL,
+    status text NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    leased_until timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT notifications_sent_attempts_check CHECK ((attempts > 0)),
+    CONSTRAINT notifications_sent_channel_check CHECK ((channel = 'email'::text)),
+    CONSTRAINT notifications_sent_check CHECK (((status = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT notifications_sent_key_check CHECK ((key <> ''::text)),
+    CONSTRAINT notifications_sent_status_check CHECK ((status = ANY (ARRAY['sending'::text, 'sent'::text])))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE ticketing.payments (
+    key text NOT NULL,
+    booking_id uuid NOT NULL,
+    status text DEFAULT 'new'::text NOT NULL,
+    intent_id text,
+    amount_cents bigint NOT NULL,
+    currency text NOT NULL,
+    confirm_spent boolean DEFAULT false NOT NULL,
+    failure jsonb,
+    refund_attempt integer DEFAULT 1 NOT NULL,
+    refund_id text,
+    refunded_cents bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payments_amount_cents_check CHECK ((amount_cents > 0)),
+    CONSTRAINT payments_check CHECK (((refunded_cents >= 0) AND (refunded_cents <= amount_cents))),
+    CONSTRAINT payments_check1 CHECK (((status <> ALL (ARRAY['confirming'::text, 'pending'::text, 'succeeded'::text, 'refunded'::text])) OR (intent_id IS NOT NULL))),
+    CONSTRAINT payments_check2 CHECK (((status = 'failed'::text) = (failure IS NOT NULL))),
+    CONSTRAINT payments_check3 CHECK (((status = 'refunded'::text) = (refunded_cents > 0))),
+    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payments_intent_id_check CHECK ((intent_id <> ''::text)),
+    CONSTRAINT payments_key_check CHECK ((key <> ''::text)),
+    CONSTRAINT payments_refund_attempt_check CHECK ((refund_attempt > 0)),
+    CONSTRAINT payments_status_check CHECK ((status = ANY (ARRAY['new'::text, 'confirming'::text, 'pending'::text, 'succeeded'::text, 'refunded'::text, 'failed'::text, 'canceled'::text])))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.seats (
+    event_id text NOT NULL,
+    seat_id text NOT NULL,
+    section text NOT NULL,
+    row_name text NOT NULL,
+    number integer NOT NULL,
+    price_cents bigint NOT NULL,
+    status text DEFAULT 'available'::text NOT NULL,
+    booking_id uuid,
+    held_until timestamp with time zone,
+    CONSTRAINT seats_check CHECK (((status = 'available'::text) = (booking_id IS NULL))),
+    CONSTRAINT seats_check1 CHECK (((status = 'held'::text) = (held_until IS NOT NULL))),
+    CONSTRAINT seats_number_check CHECK ((number > 0)),
+    CONSTRAINT seats_price_cents_check CHECK ((price_cents >= 0)),
+    CONSTRAINT seats_seat_id_check CHECK ((seat_id <> ''::text)),
+    CONSTRAINT seats_status_check CHECK ((status = ANY (ARRAY['available'::text, 'held'::text, 'sold'::text])))
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.webhook_inbox (
+    event_id text NOT NULL,
+    kind text NOT NULL,
+    booking_id uuid,
+    object_id text,
+    created_at timestamp with time zone,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    repeats integer DEFAULT 0 NOT NULL,
+    status text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    note text,
+    CONSTRAINT webhook_inbox_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT webhook_inbox_check CHECK (((status = 'waiting'::text) = (next_attempt_at IS NOT NULL))),
+    CONSTRAINT webhook_inbox_check1 CHECK (((status = 'waiting'::text) = (finished_at IS NULL))),
+    CONSTRAINT webhook_inbox_check2 CHECK (((status = 'ignored'::text) OR (booking_id IS NOT NULL))),
+    CONSTRAINT webhook_inbox_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT webhook_inbox_repeats_check CHECK ((repeats >= 0)),
+    CONSTRAINT webhook_inbox_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'delivered'::text, 'ignored'::text, 'expired'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY saga.journal ATTACH PARTITION saga.journal_other DEFAULT;
+
+ALTER TABLE ONLY saga.definitions
+    ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);
+
+ALTER TABLE ONLY saga.definitions
+    ADD CONSTRAINT definitions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY saga.firings
+    ADD CONSTRAINT firings_pkey PRIMARY KEY (schedule, due_at);
+
+ALTER TABLE ONLY saga.instances
+    ADD CONSTRAINT instances_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY saga.journal
+    ADD CONSTRAINT journal_pkey PRIMARY KEY (saga_id, seq);
+
+ALTER TABLE ONLY saga.journal_other
+    ADD CONSTRAINT journal_other_pkey PRIMARY KEY (saga_id, seq);
+
+ALTER TABLE ONLY saga.leases
+    ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY saga.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY saga.sagas
+    ADD CONSTRAINT sagas_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY saga.schedules
+    ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY saga.signals
+    ADD CONSTRAINT signals_pkey PRIMARY KEY (saga_id, id);
+
+ALTER TABLE ONLY saga.start_keys
+    ADD CONSTRAINT start_keys_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY saga.timers
+    ADD CONSTRAINT timers_pkey PRIMARY KEY (saga_id);
+
+ALTER TABLE ONLY ticketing.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.holds
+    ADD CONSTRAINT holds_event_id_confirmation_number_key UNIQUE (event_id, confirmation_number);
+
+ALTER TABLE ONLY ticketing.holds
+    ADD CONSTRAINT holds_pkey PRIMARY KEY (event_id, booking_id);
+
+ALTER TABLE ONLY ticketing.notifications_sent
+    ADD CONSTRAINT notifications_sent_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY ticketing.payments
+    ADD CONSTRAINT payments_intent_id_key UNIQUE (intent_id);
+
+ALTER TABLE ONLY ticketing.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY ticketing.seats
+    ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);
+
+ALTER TABLE ONLY ticketing.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
+
+CREATE INDEX firings_claimed ON saga.firings USING btree (lease_until) WHERE (outcome = 'claimed'::text);
+
+CREATE INDEX firings_open ON saga.firings USING btree (schedule, due_at) WHERE open;
+
+CREATE INDEX sagas_business_key ON saga.sagas USING btree (business_key, id) WHERE (business_key IS NOT NULL);
+
+CREATE INDEX sagas_live ON saga.sagas USING btree (status, id) WHERE (ended_at IS NULL);
+
+CREATE INDEX sagas_tags ON saga.sagas USING gin (tags jsonb_path_ops) WHERE (tags IS NOT NULL);
+
+CREATE INDEX sagas_undone ON saga.sagas USING btree (status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
+
+CREATE INDEX schedules_due ON saga.schedules USING btree (next_due_at) WHERE (next_due_at IS NOT NULL);
+
+CREATE INDEX signals_parked ON saga.signals USING btree (received_at) WHERE (NOT delivered);
+
+CREATE INDEX start_keys_created ON saga.start_keys USING brin (created_at);
+
+CREATE INDEX timers_due ON saga.timers USING btree (due_at, saga_id);
+
+CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
+
+CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
+
+CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, section, row_name, number);
+
+CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_attempt_at) WHERE (status = 'waiting'::text);
+
+CREATE INDEX webhook_inbox_finished ON ticketing.webhook_inbox USING btree (finished_at) WHERE (status <> 'waiting'::text);
+
+ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
+
+ALTER TABLE ONLY saga.firings
+    ADD CONSTRAINT firings_schedule_fkey FOREIGN KEY (schedule) REFERENCES saga.schedules(name) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.seats
+    ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);
