@@ -1,9 +1,13 @@
 //! What touches the outside: seats, payments, notifications. Each is an activity that workers run, idempotent by its key.
 
 pub mod activity;
+pub mod notifications;
 pub mod payments;
+pub mod reference;
 pub mod seats;
 pub mod typed;
 
 pub use activity::{Activity, Announcement, BatchActivity, Handler, Registry, Schemas, TaskContext};
+pub use notifications::register as register_notifications;
+pub use reference::register as register_reference;
 pub use seats::register as register_seats;

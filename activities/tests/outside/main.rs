@@ -1,0 +1,9 @@
+//! The activities against the real outside: Postgres, SMTP.
+#![allow(clippy::unwrap_used)]
+
+mod contention;
+mod model;
+mod notifications;
+mod reference;
+mod seats;
+mod support;
