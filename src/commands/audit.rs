@@ -1,0 +1,34 @@
+//! `sagaline audit`: do seats, holds and payments agree?
+
+use activities::seats;
+use activities::seats::audit::Finding;
+use anyhow::{Context, bail};
+
+use crate::cli::Global;
+use crate::output::{self, Row};
+use crate::settings::Settings;
+use crate::{connect, shutdown};
+
+/// Prints what is wrong; nothing is, or the command fails.
+pub async fn run(global: &Global, settings: Settings) -> anyhow::Result<()> {
+    settings.require(&["database.url"])?;
+    let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
+    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?;
+    let findings = seats::audit(&pool).await.context("auditing the seats")?;
+    output::print_list(global.output, &findings)?;
+    match findings.len() {
+        0 => {
+            eprintln!("seats and holds agree");
+            Ok(())
+        }
+        rules => bail!("{rules} rules are broken"),
+    }
+}
+
+impl Row for Finding {
+    const HEADINGS: &'static [&'static str] = &["RULE", "CASES", "EXAMPLES"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.rule.to_owned(), self.count.to_string(), self.examples.join(" ")]
+    }
+}

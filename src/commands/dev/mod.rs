@@ -1,0 +1,80 @@
+//! `sagaline dev`: the whole platform in one process, on a machine with nothing prepared.
+//!
+//! What isn't given by settings is brought along: a private Postgres under the data directory, a Kafka broker in this
+//! process, a Stripe sandbox, a mailbox. The data survives a restart, also after a kill: the broker then has forgotten
+//! everything, so every live saga sends its unanswered tasks again.
+
+mod backing;
+mod mailbox;
+mod place;
+mod report;
+mod services;
+
+use std::net::SocketAddr;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{self, Global};
+use crate::entrance::bind;
+use crate::settings::Settings;
+use crate::{shutdown, telemetry};
+use backing::Backing;
+use place::Place;
+use report::{Progress, Ready};
+use services::Services;
+
+/// Runs until told to stop.
+pub async fn run(global: &Global, args: cli::Dev, settings: Settings) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal()?;
+    let progress = Progress::begin();
+    let started = tokio::select! {
+        started = start(&args, &settings, &progress) => started?,
+        // What had been started is dropped, which stops it.
+        () = stop.cancelled() => return Ok(()),
+    };
+    progress.end();
+    let Started { ready, mut services, backing } = started;
+    ready.print(global.output)?;
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        failed = services.failed() => Err(failed),
+    };
+    eprintln!("stopping: finishing what is under way");
+    services.shutdown().await;
+    backing.shutdown().await;
+    eprintln!("stopped; the data stays in {}", args.data_dir.display());
+    ended
+}
+
+struct Started {
+    ready: Ready,
+    services: Services,
+    backing: Backing,
+}
+
+async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> anyhow::Result<Started> {
+    // The ports first: if they are taken, nothing else need be started.
+    let gateway_listener = bind(SocketAddr::new(args.listen, args.port)).await?;
+    let ops_listener = bind(SocketAddr::new(args.listen, args.ops_port)).await?;
+    let gateway = format!("http://{}", gateway_listener.local_addr()?);
+    let ops = format!("http://{}", ops_listener.local_addr()?);
+    let place = Place::open(&args.data_dir, args.fresh)?;
+    let render = telemetry::install()?;
+
+    let never = CancellationToken::new();
+    let webhook_url = format!("{gateway}/webhooks/stripe");
+    let (backing, settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress, &never).await?;
+    let ready = Ready {
+        ready: true,
+        gateway,
+        ops,
+        database: settings.database.as_ref().map(ToString::to_string).unwrap_or_default(),
+        brokers: settings.brokers.clone().unwrap_or_default(),
+        stripe: settings.stripe_base_url.clone().unwrap_or_else(|| "https://api.stripe.com".to_owned()),
+        mailbox: backing.mailbox(),
+    };
+    let forgetful = backing.broker_forgets();
+    let services =
+        Services::start(&settings, render, gateway_listener, ops_listener, forgetful, progress, &never).await?;
+    Ok(Started { ready, services, backing })
+}

@@ -1,0 +1,153 @@
+//! The platform's own parts: migrations and demo data, engine, workers, gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use orchestrator::client::LocalClient;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use workers::Readiness;
+
+use super::report::Progress;
+use crate::commands::gateway::options as gateway_options;
+use crate::commands::worker;
+use crate::connect;
+use crate::entrance::Entrance;
+use crate::platform::{EngineParts, SHOP_QUEUES, deploy_tickets};
+use crate::settings::Settings;
+use crate::telemetry::Render;
+
+/// How long the engine may take until it says that it is ready.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const READY_POLL: Duration = Duration::from_millis(50);
+/// Activities at work at once, per queue.
+const CONCURRENCY: u32 = 64;
+
+/// The parts, running.
+pub struct Services {
+    pool: PgPool,
+    engine: EngineParts,
+    ops: Entrance,
+    drain: Duration,
+    leaving: CancellationToken,
+    worker: Part,
+    gateway: Part,
+}
+
+/// A part that runs until its token is cancelled.
+struct Part {
+    task: JoinHandle<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Services {
+    /// Starts everything over what the settings name.
+    pub async fn start(
+        settings: &Settings,
+        render: Render,
+        gateway_listener: TcpListener,
+        ops_listener: TcpListener,
+        broker_forgets: bool,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Services> {
+        let url = settings.database.as_ref().context("no database")?;
+        let pool = connect::database(url, settings.database_connections, stop).await?;
+        progress.say("bringing the database's schema up to date");
+        connect::migrate(&pool).await?;
+        progress.say("loading the demo event");
+        crate::platform::seed_demo(&pool).await?;
+
+        progress.say("starting the engine");
+        let leaving = CancellationToken::new();
+        let ops = Entrance::serve(ops_listener);
+        let kafka = connect::kafka(settings, "sagaline-orchestrator")?;
+        let engine = EngineParts::start(settings, pool.clone(), kafka, render, leaving.clone()).await?;
+        let client = Arc::new(LocalClient::new(engine.engine.clone()));
+        deploy_tickets(client.as_ref(), settings).await?;
+        ops.open(engine.router.clone());
+
+        progress.say("starting workers and gateway");
+        let readiness = Readiness::default();
+        let worker = Part::spawn(|stop| worker(settings.clone(), pool.clone(), readiness.clone(), stop));
+        let deps = gateway::Deps { pool: pool.clone(), engine: client };
+        let options = gateway_options(settings);
+        let gateway = Part::spawn(|stop| async move {
+            Ok(gateway::serve(options, deps, gateway_listener, stop).await?)
+        });
+        let services = Services { pool, engine, ops, drain: settings.drain, leaving, worker, gateway };
+        services.wait_ready(&readiness).await?;
+        if broker_forgets {
+            let sagas = services.engine.engine.redispatch_all().await.context("taking up sagas of the last run")?;
+            if sagas > 0 {
+                progress.note(&format!("{sagas} sagas of the last run go on"));
+            }
+        }
+        Ok(services)
+    }
+
+    async fn wait_ready(&self, worker: &Readiness) -> anyhow::Result<()> {
+        let until = Instant::now() + READY_LIMIT;
+        loop {
+            let waiting_for = match self.engine.engine.ready().await {
+                Ok(()) if worker.is_ready() => return Ok(()),
+                Ok(()) => format!("the workers of {}", worker.waiting_for().join(", ")),
+                Err(error) => format!("the engine: {error}"),
+            };
+            anyhow::ensure!(Instant::now() < until, "not ready after {} s: {waiting_for}", READY_LIMIT.as_secs());
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Waits until a part ends by itself, which none should.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let (name, ended) = tokio::select! {
+            ended = &mut self.worker.task => ("the worker", ended),
+            ended = &mut self.gateway.task => ("the gateway", ended),
+        };
+        match ended {
+            Ok(Ok(())) => anyhow!("{name} has ended"),
+            Ok(Err(error)) => error.context(format!("{name} has failed")),
+            Err(error) => anyhow::Error::new(error).context(format!("{name} has failed")),
+        }
+    }
+
+    /// Stops everything in the order in which work flows: nothing new comes in, what is under way is finished.
+    pub async fn shutdown(self) {
+        self.leaving.cancel();
+        self.gateway.end().await;
+        self.ops.close(self.drain).await;
+        self.worker.end().await;
+        self.engine.shutdown().await;
+        self.pool.close().await;
+    }
+}
+
+impl Part {
+    fn spawn<F: Future<Output = anyhow::Result<()>> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Part {
+        let stop = CancellationToken::new();
+        Part { task: tokio::spawn(run(stop.clone())), stop }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        // One that ended by itself has been looked at already, and must not be polled again.
+        if !self.task.is_finished() {
+            match self.task.await {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "a part ended with an error"),
+                Err(error) => tracing::error!(%error, "a part ended with a panic"),
+            }
+        }
+    }
+}
+
+async fn worker(settings: Settings, pool: PgPool, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+    let queues: Vec<String> = SHOP_QUEUES.iter().map(|queue| (*queue).to_owned()).collect();
+    worker::work(&settings, pool, &queues, CONCURRENCY, readiness, stop).await
+}

@@ -1,0 +1,43 @@
+//! `sagaline gateway`: the shop's public HTTP API, as a process of its own.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use orchestrator::client::HttpClient;
+
+use crate::cli::{self, set};
+use crate::entrance::bind;
+use crate::settings::{Flags, Settings};
+use crate::{connect, shutdown};
+
+/// The flags as settings.
+pub fn flags(args: &cli::Gateway) -> Flags {
+    let mut flags = args.database.flags();
+    flags.extend(set("engine.url", args.engine_url.as_ref()));
+    flags.extend(set("gateway.listen", args.listen.as_ref()));
+    flags
+}
+
+/// Runs until told to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    settings.require(&["database.url"])?;
+    let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
+    let stop = shutdown::on_signal()?;
+    // Needs neither the database nor the engine to begin with: without them it answers 503.
+    let pool = connect::lazy_database(url, settings.database_connections)?;
+    let engine = Arc::new(HttpClient::new(&settings.engine_url)?);
+    let listener = bind(settings.gateway_listen).await?;
+    tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
+    gateway::serve(options(&settings), gateway::Deps { pool, engine }, listener, stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The gateway's options as set.
+pub fn options(settings: &Settings) -> gateway::Options {
+    gateway::Options {
+        webhook_secret: settings.stripe_webhook_secret.as_ref().map(|secret| gateway::Secret::new(secret.reveal())),
+        drain_time_limit: settings.drain,
+        ..gateway::Options::default()
+    }
+}

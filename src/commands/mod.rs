@@ -1,0 +1,83 @@
+//! One module per subcommand.
+
+pub mod saga;
+pub mod schedule;
+pub mod workflow;
+
+mod arguments;
+mod audit;
+mod dev;
+mod gateway;
+mod migrate;
+mod orchestrator;
+mod sandbox;
+mod settings;
+mod worker;
+
+use clap::CommandFactory;
+
+use crate::cli::{self, Cli, Command, Global};
+use crate::settings::{Flags, Settings};
+use crate::{logging, output};
+
+/// What services log unless told otherwise.
+const SERVICE_LEVEL: &str = "info";
+/// What short commands log: only what goes wrong.
+const COMMAND_LEVEL: &str = "warn";
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { global, command } = cli;
+    let level = match &command {
+        Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LEVEL,
+        Command::Dev(_)
+        | Command::Migrate(_)
+        | Command::Saga(_)
+        | Command::Workflow(_)
+        | Command::Schedule(_)
+        | Command::Audit(_)
+        | Command::Bench(_)
+        | Command::Settings
+        | Command::Completions { .. } => COMMAND_LEVEL,
+    };
+    logging::init(global.log_format, level);
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "sagaline", &mut script);
+            output::print_text(&String::from_utf8_lossy(&script))
+        }
+        Command::Settings => settings::run(&global),
+        Command::Migrate(args) => runtime()?.block_on(migrate::run(load(&global, args.flags())?)),
+        Command::Saga(command) => runtime()?.block_on(saga::run(&global, command)),
+        Command::Workflow(command) => runtime()?.block_on(workflow::run(&global, command)),
+        Command::Schedule(command) => runtime()?.block_on(schedule::run(&global, command)),
+        Command::Dev(args) => {
+            let settings = load(&global, Flags::new())?;
+            runtime()?.block_on(dev::run(&global, args, settings))
+        }
+        Command::Orchestrator(args) => {
+            let settings = load(&global, orchestrator::flags(&args))?;
+            runtime()?.block_on(orchestrator::run(args, settings))
+        }
+        Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
+        Command::Worker(args) => {
+            let settings = load(&global, worker::flags(&args))?;
+            runtime()?.block_on(worker::run(args, settings))
+        }
+        Command::Sandbox(cli::Sandbox::Stripe(args)) => {
+            let settings = load(&global, sandbox::flags(&args))?;
+            runtime()?.block_on(sandbox::run(args, settings))
+        }
+        Command::Bench(benchmark) => runtime()?.block_on(crate::bench::run(benchmark, global.output)),
+        Command::Audit(args) => runtime()?.block_on(audit::run(&global, load(&global, args.flags())?)),
+    }
+}
+
+fn load(global: &Global, flags: Flags) -> anyhow::Result<Settings> {
+    Ok(Settings::load(global.config.clone(), flags)?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,47 @@
+//! `sagaline orchestrator`: the engine and its HTTP API, as a process of its own.
+
+use anyhow::Context;
+use orchestrator::client::LocalClient;
+
+use crate::cli::{self, set};
+use crate::entrance::{Entrance, bind};
+use crate::platform::{EngineParts, deploy_tickets};
+use crate::settings::{Flags, Settings};
+use crate::{connect, shutdown, telemetry};
+
+/// The flags as settings.
+pub fn flags(args: &cli::Orchestrator) -> Flags {
+    let mut flags = args.database.flags();
+    flags.extend(args.kafka.flags());
+    flags.extend(set("engine.listen", args.listen.as_ref()));
+    flags
+}
+
+/// Runs until told to stop.
+pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<()> {
+    settings.require(&["database.url", "kafka.brokers"])?;
+    let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
+    let stop = shutdown::on_signal()?;
+    let render = telemetry::install()?;
+    let listener = bind(settings.engine_listen).await?;
+    tracing::info!(address = %listener.local_addr()?, database = %url, "the engine's HTTP API listens");
+    let entrance = Entrance::serve(listener);
+
+    let pool = connect::database(url, settings.database_connections, &stop).await?;
+    if !args.no_migrate {
+        connect::migrate(&pool).await?;
+    }
+    let kafka = connect::kafka(&settings, "sagaline-orchestrator")?;
+    let parts = EngineParts::start(&settings, pool, kafka, render, stop.clone()).await?;
+    if args.deploy_tickets {
+        deploy_tickets(&LocalClient::new(parts.engine.clone()), &settings).await?;
+    }
+    entrance.open(parts.router.clone());
+    tracing::info!("ready");
+
+    stop.cancelled().await;
+    entrance.close(settings.drain).await;
+    parts.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}

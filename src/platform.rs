@@ -1,0 +1,185 @@
+//! Putting the parts together: what the separate processes and `dev` have in common.
+
+use std::sync::Arc;
+
+use activities::notifications::{self, MailConfig, Mailer};
+use activities::payments::{PaymentsConfig, register_payments};
+use activities::seats::seed::EventSeed;
+use activities::{Registry, reference, seats};
+use anyhow::Context;
+use orchestrator::api::{Ops, Readiness};
+use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
+use orchestrator::{Engine, EngineOptions};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use transport::KafkaConfig;
+use workflows::definition::Definition;
+use workflows::tickets::{booking, sweep};
+
+use crate::settings::{Problems, Settings};
+use crate::telemetry::Render;
+
+/// The queues of the ticket shop.
+pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "notifications"];
+/// Every queue that this program has activities for: the shop's, and the benchmark's.
+pub const QUEUES: &[&str] = &["seats", "payments", "notifications", "reference"];
+/// Where Stripe is.
+const STRIPE_URL: &str = "https://api.stripe.com";
+/// The schedule that frees seats which nobody has released.
+const SWEEP_SCHEDULE: &str = "hold-sweep";
+/// How long a hold must be over before the sweep takes its seats back: its own saga comes first.
+const SWEEP_GRACE_SECONDS: u32 = 120;
+
+/// Looks at what is deployed before giving up, when replicas that start together get in each other's way.
+const DEPLOY_ATTEMPTS_MAX: u32 = 5;
+
+/// The engine with its HTTP API and schedules, running.
+pub struct EngineParts {
+    /// The engine.
+    pub engine: Engine,
+    /// The routes of its HTTP API.
+    pub router: axum::Router,
+    schedules: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl EngineParts {
+    /// Starts an engine over a migrated database. From `stop` on it says that it is not ready.
+    pub async fn start(
+        settings: &Settings,
+        pool: PgPool,
+        kafka: KafkaConfig,
+        render: Render,
+        stop: CancellationToken,
+    ) -> anyhow::Result<EngineParts> {
+        let options = EngineOptions { drain_timeout: settings.drain, ..EngineOptions::default() };
+        let engine = Engine::start(options, pool, kafka).await.context("starting the engine")?;
+        let mut ops = Ops::new(engine.clone(), render);
+        ops.ready = leaving_is_not_ready(ops.ready, stop.clone());
+        let schedules_stop = CancellationToken::new();
+        let schedules = tokio::spawn(orchestrator::schedules::run(engine.clone(), schedules_stop.clone()));
+        Ok(EngineParts { engine, router: orchestrator::api::router(ops), schedules, stop: schedules_stop })
+    }
+
+    /// Finishes what is under way.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        // Its end by panic would have been logged; there is nothing left to do for it.
+        let _ = self.schedules.await;
+        self.engine.shutdown().await;
+    }
+}
+
+fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness {
+    Arc::new(move || {
+        let (ready, stop) = (ready.clone(), stop.clone());
+        Box::pin(async move {
+            if stop.is_cancelled() { Err("the process is stopping".to_owned()) } else { ready().await }
+        })
+    })
+}
+
+/// Deploys the shop's workflows and the schedule of its safety net.
+pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> anyhow::Result<()> {
+    for definition in [booking::definition(&durations(settings)), sweep::definition()] {
+        let name = definition.name.clone();
+        deploy(client, definition).await.with_context(|| format!("deploying the workflow {name}"))?;
+    }
+    let spec = ScheduleSpec {
+        name: SWEEP_SCHEDULE.to_owned(),
+        cron: "* * * * *".to_owned(),
+        time_zone: "UTC".to_owned(),
+        workflow: sweep::NAME.to_owned(),
+        version: None,
+        input: json!({ "graceSeconds": SWEEP_GRACE_SECONDS }),
+        tags: Default::default(),
+        overlap: Overlap::Skip,
+        catch_up: std::time::Duration::from_secs(60),
+        paused: false,
+    };
+    match client.create_schedule(spec).await {
+        Ok(_) | Err(ClientError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error).context("creating the schedule that frees forgotten seats"),
+    }
+}
+
+/// Deploys a definition, as the next version if an earlier one differs (other durations, another release).
+async fn deploy(client: &dyn EngineClient, mut definition: Definition) -> Result<(), ClientError> {
+    for _ in 0..DEPLOY_ATTEMPTS_MAX {
+        if let Some(newest) = client.definition(&definition.name, None).await? {
+            definition.version = newest.definition.version;
+            if newest.definition == definition {
+                return Ok(());
+            }
+            definition.version += 1;
+        }
+        match client.deploy(definition.clone()).await {
+            // Another replica was a moment earlier: look again.
+            Err(ClientError::Conflict { .. }) => (),
+            outcome => return outcome.map(|_| ()),
+        }
+    }
+    Err(ClientError::Conflict { message: "others keep deploying this workflow".to_owned() })
+}
+
+fn durations(settings: &Settings) -> booking::Durations {
+    booking::Durations {
+        hold: settings.hold,
+        payment_retry: settings.payment_retry_initial,
+        payment_retry_cap: settings.payment_retry_cap,
+        payment_timeout: settings.payment_attempt_timeout,
+        ..booking::Durations::default()
+    }
+}
+
+/// Which settings the activities of these queues need; unknown queues are named with the known ones.
+pub fn needs(queues: &[String]) -> Result<Vec<&'static str>, Problems> {
+    let unknown: Vec<String> = queues
+        .iter()
+        .filter(|queue| !QUEUES.contains(&queue.as_str()))
+        .map(|queue| format!("--queues: there is no queue {queue:?}; there are {}", QUEUES.join(", ")))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Problems(unknown));
+    }
+    let mut needed = vec!["database.url", "kafka.brokers"];
+    if queues.iter().any(|queue| queue == "payments") {
+        needed.push("stripe.api_key");
+    }
+    if queues.iter().any(|queue| queue == "notifications") {
+        needed.push("smtp.url");
+    }
+    Ok(needed)
+}
+
+/// The activities of these queues.
+pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyhow::Result<Registry> {
+    let mut registry = Registry::new();
+    for queue in queues {
+        match queue.as_str() {
+            "seats" => seats::register(&mut registry, pool.clone()),
+            "payments" => {
+                let key = settings.stripe_api_key.as_ref().context("STRIPE_API_KEY is not set")?;
+                let base_url = settings.stripe_base_url.clone().unwrap_or_else(|| STRIPE_URL.to_owned());
+                let config = PaymentsConfig::new(key.reveal(), base_url);
+                register_payments(&mut registry, config, pool.clone()).context("setting up Stripe's client")?;
+            }
+            "notifications" => {
+                let url = settings.smtp_url.as_ref().context("SMTP_URL is not set")?;
+                let config = MailConfig { url: url.reveal().to_owned(), from: settings.mail_from.clone() };
+                let mailer = Mailer::new(&config).context("setting up the mail client")?;
+                notifications::register(&mut registry, pool.clone(), mailer);
+            }
+            "reference" => reference::register(&mut registry, pool.clone()),
+            unknown => anyhow::bail!("there are no activities for the queue {unknown:?}"),
+        }
+    }
+    Ok(registry)
+}
+
+/// Loads the demo event, unless it is there.
+pub async fn seed_demo(pool: &PgPool) -> anyhow::Result<()> {
+    seats::seed::seed_demo_event(pool, &EventSeed::demo()).await.context("loading the demo event")?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Settings: flags, then the environment, then a TOML file; checked at start, with every problem listed at once.
+
+mod catalog;
+mod secret;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+pub use catalog::{CATALOG, Entry};
+pub use secret::Secret;
+use source::Sources;
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings can't be used:")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+/// What was set on the command line: a key of the [`CATALOG`] and its text.
+pub type Flags = Vec<(&'static str, String)>;
+
+/// What the processes are told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Postgres.
+    pub database: Option<Secret>,
+    /// Connections of each part's pool.
+    pub database_connections: u32,
+    /// `host:port`, several joined by commas.
+    pub brokers: Option<String>,
+    /// Partitions of the topics; all processes must agree.
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication: i32,
+    /// Stripe's secret key.
+    pub stripe_api_key: Option<Secret>,
+    /// Where Stripe's API is, if not at Stripe.
+    pub stripe_base_url: Option<String>,
+    /// What Stripe signs webhooks with.
+    pub stripe_webhook_secret: Option<Secret>,
+    /// The mail server, `smtp://user:password@host:port`.
+    pub smtp_url: Option<Secret>,
+    /// The sender of our mails.
+    pub mail_from: String,
+    /// The orchestrator's HTTP API.
+    pub engine_url: String,
+    /// Where the orchestrator serves it.
+    pub engine_listen: SocketAddr,
+    /// Where the gateway serves the shop's API.
+    pub gateway_listen: SocketAddr,
+    /// How long a booking holds its seats.
+    pub hold: Duration,
+    /// The wait before the first retry of a payment.
+    pub payment_retry_initial: Duration,
+    /// The longest wait before a retry of a payment.
+    pub payment_retry_cap: Duration,
+    /// How long one attempt at a payment may take.
+    pub payment_attempt_timeout: Duration,
+    /// How long a stopping process finishes what is under way.
+    pub drain: Duration,
+}
+
+impl Settings {
+    /// Reads the settings from all three places.
+    pub fn load(file: Option<PathBuf>, flags: Flags) -> Result<Settings, Problems> {
+        Self::from_sources(Sources::read(file, flags, |name| std::env::var(name).ok())?)
+    }
+
+    fn from_sources(mut sources: Sources) -> Result<Settings, Problems> {
+        let settings = Settings {
+            database: sources.optional("database.url", database_url),
+            database_connections: sources.required("database.connections", in_range(1, 1_000)),
+            brokers: sources.optional("kafka.brokers", brokers),
+            partitions: sources.required("kafka.partitions", in_range(1, 1_000)),
+            replication: sources.required("kafka.replication", in_range(1, 9)),
+            stripe_api_key: sources.optional("stripe.api_key", |text| Ok(Secret::new(text))),
+            stripe_base_url: sources.optional("stripe.base_url", http_url),
+            stripe_webhook_secret: sources.optional("stripe.webhook_secret", |text| Ok(Secret::new(text))),
+            smtp_url: sources.optional("smtp.url", smtp_url),
+            mail_from: sources.required("smtp.from", |text| Ok(text.to_owned())),
+            engine_url: sources.required("engine.url", http_url),
+            engine_listen: sources.required("engine.listen", address),
+            gateway_listen: sources.required("gateway.listen", address),
+            hold: sources.required("booking.hold", duration),
+            payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
+            payment_retry_cap: sources.required("booking.payment_retry_cap", duration),
+            payment_attempt_timeout: sources.required("booking.payment_attempt_timeout", duration),
+            drain: sources.required("drain", duration),
+        };
+        sources.finish(settings)
+    }
+
+    /// A setting's value for people: passwords hidden.
+    pub fn shown(&self, key: &str) -> Option<String> {
+        let time = |duration: Duration| Some(humantime::format_duration(duration).to_string());
+        match key {
+            "database.url" => self.database.as_ref().map(Secret::to_string),
+            "database.connections" => Some(self.database_connections.to_string()),
+            "kafka.brokers" => self.brokers.clone(),
+            "kafka.partitions" => Some(self.partitions.to_string()),
+            "kafka.replication" => Some(self.replication.to_string()),
+            "stripe.api_key" => self.stripe_api_key.as_ref().map(Secret::to_string),
+            "stripe.base_url" => self.stripe_base_url.clone(),
+            "stripe.webhook_secret" => self.stripe_webhook_secret.as_ref().map(Secret::to_string),
+            "smtp.url" => self.smtp_url.as_ref().map(Secret::to_string),
+            "smtp.from" => Some(self.mail_from.clone()),
+            "engine.url" => Some(self.engine_url.clone()),
+            "engine.listen" => Some(self.engine_listen.to_string()),
+            "gateway.listen" => Some(self.gateway_listen.to_string()),
+            "booking.hold" => time(self.hold),
+            "booking.payment_retry_initial" => time(self.payment_retry_initial),
+            "booking.payment_retry_cap" => time(self.payment_retry_cap),
+            "booking.payment_attempt_timeout" => time(self.payment_attempt_timeout),
+            "drain" => time(self.drain),
+            _ => None,
+        }
+    }
+
+    /// The settings that a command can't do without; those that are missing are named together.
+    pub fn require(&self, keys: &[&str]) -> Result<(), Problems> {
+        let missing = |key: &&&str| match **key {
+            "database.url" => self.database.is_none(),
+            "kafka.brokers" => self.brokers.is_none(),
+            "stripe.api_key" => self.stripe_api_key.is_none(),
+            "stripe.webhook_secret" => self.stripe_webhook_secret.is_none(),
+            "smtp.url" => self.smtp_url.is_none(),
+            _ => false,
+        };
+        let problems: Vec<String> = keys.iter().filter(missing).map(|key| catalog::is_missing(key)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+}
+
+fn database_url(text: &str) -> Result<Secret, String> {
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err("it must begin with postgres://".into());
+    }
+    PgConnectOptions::from_str(text).map_err(|error| error.to_string())?;
+    Ok(Secret::url(text))
+}
+
+fn brokers(text: &str) -> Result<String, String> {
+    for broker in text.split(',') {
+        let port = broker.trim().rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
+            return Err(format!("{broker:?} is not host:port"));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(text.trim_end_matches('/').to_owned()),
+        other => Err(format!("it must begin with http:// or https://, not {other}://")),
+    }
+}
+
+fn smtp_url(text: &str) -> Result<Secret, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "smtp" | "smtps" => Ok(Secret::url(text)),
+        other => Err(format!("it must begin with smtp:// or smtps://, not {other}://")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an address and a port, such as 0.0.0.0:3000".into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 15m, 30s or 500ms"))
+}
+
+fn in_range<T: FromStr + PartialOrd + fmt::Display>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> {
+    move |text| match text.parse::<T>() {
+        Ok(number) if number >= min && number <= max => Ok(number),
+        Ok(_) | Err(_) => Err(format!("it must be a whole number from {min} to {max}")),
+    }
+}

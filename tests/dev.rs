@@ -1,0 +1,173 @@
+//! `sagaline dev` from outside: it starts on nothing, books, survives being killed, and leaves nothing behind.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use testkit::eventually;
+
+/// How long a start may take: initialising Postgres, loading 20,000 seats, a machine with other things to do.
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// How long a stop may take: draining, and Postgres writing everything out.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a booking may take that somebody waits for.
+const BOOKING_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running `dev`, killed when dropped.
+struct Dev {
+    process: Child,
+    ready: Value,
+    http: reqwest::Client,
+}
+
+impl Dev {
+    async fn start(data_dir: &Path) -> Dev {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+            .args(["dev", "--port", "0", "--ops-port", "0", "--output", "json", "--data-dir"])
+            .arg(data_dir)
+            .env_remove("DATABASE_URL")
+            .env_remove("KAFKA_BROKERS")
+            .env_remove("STRIPE_API_KEY")
+            .env_remove("SMTP_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        });
+        let line = tokio::time::timeout(START_LIMIT, line).await.expect("dev is ready in time").unwrap().unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        Dev { process, ready, http: reqwest::Client::new() }
+    }
+
+    fn url(&self, of: &str) -> &str {
+        self.ready[of].as_str().unwrap()
+    }
+
+    async fn get(&self, url: &str) -> Value {
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Books seats, waiting so many seconds for the outcome, and gives the answer's status code and body.
+    async fn book(&self, seats: &[&str], total: f64, wait: u32) -> (u16, Value) {
+        let body = json!({
+            "userId": "user_1", "eventId": "taylor_swift_nyc_2024", "seatIds": seats, "totalAmount": total,
+            "email": "buyer@example.com",
+        });
+        let mut request = self.http.post(format!("{}/bookings", self.url("gateway"))).json(&body);
+        if wait > 0 {
+            request = request.header("prefer", format!("wait={wait}"));
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    async fn booking(&self, id: &str) -> Value {
+        self.get(&format!("{}/bookings/{id}", self.url("gateway"))).await
+    }
+
+    async fn until_confirmed(&self, id: &str) {
+        eventually("the booking is confirmed", BOOKING_LIMIT, async || self.booking(id).await["status"] == "confirmed")
+            .await;
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    async fn interrupt(mut self) {
+        kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
+        eventually("dev leaves after Ctrl-C", STOP_LIMIT, async || self.process.try_wait().unwrap().is_some()).await;
+        assert!(self.process.wait().unwrap().success(), "an orderly end is a success");
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The postmaster of the data directory, while its pid file names one.
+fn postmaster(data_dir: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
+    text.lines().next()?.trim().parse().ok().map(Pid::from_raw)
+}
+
+fn is_running(pid: Pid) -> bool {
+    kill(pid, None) != Err(Errno::ESRCH)
+}
+
+/// A directory that the server's user can enter too, should we be root.
+fn data_root() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::Builder::new().prefix("sagaline-dev-").tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+fn mails(ready: &Value) -> usize {
+    let dir = ready["mailbox"].as_str().unwrap();
+    std::fs::read_dir(dir).map_or(0, |entries| entries.count())
+}
+
+#[tokio::test]
+async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
+    let root = data_root();
+    let data_dir = root.path().join("data");
+
+    let dev = Dev::start(&data_dir).await;
+    assert_eq!(dev.ready["ready"], true);
+    assert!(dev.url("database").starts_with("postgres://") && !dev.url("brokers").is_empty());
+    let (status, booking) = dev.book(&["A15", "A16"], 800.00, 20).await;
+    assert_eq!((status, &booking["status"]), (200, &json!("confirmed")), "{booking}");
+    assert!(booking["confirmationNumber"].is_string(), "{booking}");
+    eventually("the buyer has a mail", BOOKING_LIMIT, async || mails(&dev.ready) == 1).await;
+    let metrics = reqwest::get(format!("{}/metrics", dev.url("ops"))).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("sagaline_"), "{metrics}");
+
+    // The plug is pulled while another booking is under way.
+    let (status, second) = dev.book(&["A17", "A18"], 800.00, 0).await;
+    assert_eq!(status, 202, "{second}");
+    let second = second["bookingId"].as_str().unwrap().to_owned();
+    let server = postmaster(&data_dir).expect("Postgres runs");
+    dev.kill();
+    eventually("Postgres follows its owner", STOP_LIMIT, async || !is_running(server)).await;
+
+    let dev = Dev::start(&data_dir).await;
+    dev.until_confirmed(&second).await;
+    let first = dev.booking(booking["bookingId"].as_str().unwrap()).await;
+    assert_eq!(first["status"], "confirmed", "the data survives a restart");
+    let (_, taken) = dev.book(&["A15"], 400.00, 20).await;
+    assert_eq!(taken["status"], "rejected", "{taken}");
+
+    let server = postmaster(&data_dir).expect("Postgres runs");
+    dev.interrupt().await;
+    assert!(!is_running(server), "Ctrl-C stops Postgres too");
+    assert_eq!(postmaster(&data_dir), None);
+}
+
+#[tokio::test]
+async fn a_directory_with_other_files_is_left_alone() {
+    let root = data_root();
+    std::fs::write(root.path().join("thesis.txt"), "do not lose").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+        .args(["dev", "--port", "0", "--ops-port", "0", "--fresh", "--data-dir"])
+        .arg(root.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("files that are not Sagaline's"));
+    assert!(root.path().join("thesis.txt").exists());
+}
