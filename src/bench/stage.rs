@@ -64,6 +64,7 @@ impl Stage {
         let variables = [
             ("DATABASE_URL", database_url.as_str()),
             ("KAFKA_BROKERS", brokers.as_str()),
+            ("SAGALINE_LOG", "warn,rdkafka=error,librdkafka=error"),
         ];
         let mut stage = Stage {
             orchestrators: Vec::new(),
