@@ -6,13 +6,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use workflows::ids::Timestamp;
 use workflows::state::Status;
+use workflows::tickets::booking::EXPIRED;
 use workflows::{SagaView, StepView};
 
 use crate::http::text::path_segment;
 use crate::money::Cents;
 
-/// The reason of a saga whose hold ran out.
-const EXPIRED: &str = "EXPIRED";
 /// The steps of the booking workflow that a buyer's status depends on.
 const RESERVE: &str = "reserve";
 const PAY: &str = "pay";
@@ -63,22 +62,26 @@ impl BookingStatus {
 }
 
 fn ended(view: &SagaView) -> BookingStatus {
-    match view.reason.as_deref() {
-        Some(EXPIRED) => BookingStatus::Expired,
-        _ => BookingStatus::Cancelled,
+    if view.reason.as_deref() == Some(EXPIRED) {
+        BookingStatus::Expired
+    } else if view.failed_step.as_deref() == Some(RESERVE) {
+        BookingStatus::Rejected
+    } else {
+        BookingStatus::Cancelled
     }
 }
 
 /// By the furthest step. What an operator has to look into is, for the buyer, still under way.
 fn under_way(view: &SagaView) -> BookingStatus {
-    if is_present(view, CONFIRM) {
+    // A reason is there only once undoing has begun: then an operator has to finish that, or has paused it.
+    if view.reason.is_some() {
+        ended(view)
+    } else if is_present(view, CONFIRM) {
         BookingStatus::Confirmed
     } else if step(view, PAY).is_some() {
         BookingStatus::Paying
     } else if is_present(view, RESERVE) {
         BookingStatus::Reserved
-    } else if view.reason.is_some() {
-        ended(view)
     } else {
         BookingStatus::Initiated
     }
@@ -172,7 +175,8 @@ impl Booking {
     pub fn accepted(saga: &SagaDetail) -> Option<Booking> {
         let initiated = HistoryEntry {
             seq: 1,
-            at: saga.created_at.to_rfc3339(),
+            // Part of the saga's state, so that it is the same however often it is read.
+            at: saga.view.started_at.to_rfc3339(),
             event: "booking.initiated".to_owned(),
             data: Value::Null,
         };

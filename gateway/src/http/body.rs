@@ -215,7 +215,7 @@ mod tests {
         );
         assert_eq!(
             detail_of(b"{\"userId\": \"u\",\n}"),
-            "the body is not JSON: trailing comma at line 2 column 1"
+            "the body is not JSON: key must be a string at line 2 column 1"
         );
         assert_eq!(
             detail_of(b"{} {}"),

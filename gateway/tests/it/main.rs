@@ -1,0 +1,10 @@
+//! The gateway over real HTTP and a real Postgres; only the engine is played by [`engine::FakeEngine`].
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod bookings;
+mod engine;
+mod events;
+mod platform;
+mod shop;
+mod webhooks;
