@@ -29,7 +29,14 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The form of what is printed on stdout.
-    #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
     pub output: Output,
     /// The form of the logs on stderr. What is logged is set by SAGALINE_LOG.
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
@@ -51,7 +58,7 @@ pub enum Command {
     /// Run activities for one or more queues.
     Worker(Worker),
     /// Bring the database's schema up to date.
-    Migrate(Database),
+    Migrate(Migrate),
     /// Run stand-ins for outside services.
     #[command(subcommand)]
     Sandbox(Sandbox),
@@ -96,6 +103,16 @@ pub struct Dev {
     /// Throw the data away and begin anew.
     #[arg(long)]
     pub fresh: bool,
+}
+
+/// `sagaline migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    pub database: Database,
+    /// Load the demo event as well, unless it is there.
+    #[arg(long)]
+    pub demo_event: bool,
 }
 
 /// Where Postgres is.

@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use transport::KafkaConfig;
 use transport::reconnect::retry_until_connected;
@@ -38,7 +38,9 @@ pub fn lazy_database(url: &Secret, connections: u32) -> anyhow::Result<PgPool> {
 
 fn options(url: &Secret) -> anyhow::Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url.reveal());
-    Ok(options.with_context(|| format!("reading the database's URL {url}"))?.application_name("sagaline"))
+    Ok(options
+        .with_context(|| format!("reading the database's URL {url}"))?
+        .application_name("sagaline"))
 }
 
 fn pool(connections: u32) -> PgPoolOptions {
@@ -51,7 +53,9 @@ fn pool(connections: u32) -> PgPoolOptions {
 
 /// Brings the schema up to date, trying again while Postgres is away.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    orchestrator::migrate(pool).await.context("bringing the database's schema up to date")
+    orchestrator::migrate(pool)
+        .await
+        .context("bringing the database's schema up to date")
 }
 
 /// How a process called `client` reaches Kafka.

@@ -41,7 +41,11 @@ impl Entrance {
         let known = routes.clone();
         let router = Router::new().fallback(move |request: Request| answer(known.get().cloned(), request));
         let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-        Entrance { routes, stop, server: tokio::spawn(server.into_future()) }
+        Entrance {
+            routes,
+            stop,
+            server: tokio::spawn(server.into_future()),
+        }
     }
 
     /// From now on these routes answer.
@@ -69,7 +73,11 @@ fn answer(routes: Option<Router>, request: Request) -> impl Future<Output = Resp
                 Err(never) => match never {},
             },
             None if request.uri().path() == "/health/live" => StatusCode::OK.into_response(),
-            None => (StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for what this process needs\n").into_response(),
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "starting: waiting for what this process needs\n",
+            )
+                .into_response(),
         }
     }
 }

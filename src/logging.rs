@@ -22,7 +22,9 @@ pub enum LogFormat {
 pub fn init(format: LogFormat, default_level: &str) {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
         .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},rdkafka=error,librdkafka=error,sqlx=warn")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).compact().init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).init(),

@@ -37,7 +37,11 @@ fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<settings::Problems>() { USAGE } else { FAILURE })
+            ExitCode::from(if error.is::<settings::Problems>() {
+                USAGE
+            } else {
+                FAILURE
+            })
         }
     }
 }

@@ -33,7 +33,9 @@ pub trait Row: Serialize {
 pub fn print_list<T: Row>(output: Output, items: &[T]) -> anyhow::Result<()> {
     match output {
         Output::Json => print_text(&serde_json::to_string_pretty(items)?),
-        Output::Jsonl => items.iter().try_for_each(|item| print_text(&serde_json::to_string(item)?)),
+        Output::Jsonl => items
+            .iter()
+            .try_for_each(|item| print_text(&serde_json::to_string(item)?)),
         Output::Table => print_text(&table(T::HEADINGS, items.iter().map(Row::cells))),
     }
 }
@@ -58,12 +60,18 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
 /// A table without lines, as other command lines print theirs.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.to_vec());
     for row in rows {
         table.add_row(row);
     }
-    let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> = table
+        .to_string()
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -74,5 +82,7 @@ pub fn instant(at: Timestamp) -> String {
 
 /// The reader of our output has left (`sagaline saga list | head`): no error worth a word.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

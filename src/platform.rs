@@ -53,13 +53,23 @@ impl EngineParts {
         render: Render,
         stop: CancellationToken,
     ) -> anyhow::Result<EngineParts> {
-        let options = EngineOptions { drain_timeout: settings.drain, ..EngineOptions::default() };
-        let engine = Engine::start(options, pool, kafka).await.context("starting the engine")?;
+        let options = EngineOptions {
+            drain_timeout: settings.drain,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::start(options, pool, kafka)
+            .await
+            .context("starting the engine")?;
         let mut ops = Ops::new(engine.clone(), render);
         ops.ready = leaving_is_not_ready(ops.ready, stop.clone());
         let schedules_stop = CancellationToken::new();
         let schedules = tokio::spawn(orchestrator::schedules::run(engine.clone(), schedules_stop.clone()));
-        Ok(EngineParts { engine, router: orchestrator::api::router(ops), schedules, stop: schedules_stop })
+        Ok(EngineParts {
+            engine,
+            router: orchestrator::api::router(ops),
+            schedules,
+            stop: schedules_stop,
+        })
     }
 
     /// Finishes what is under way.
@@ -75,7 +85,11 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     Arc::new(move || {
         let (ready, stop) = (ready.clone(), stop.clone());
         Box::pin(async move {
-            if stop.is_cancelled() { Err("the process is stopping".to_owned()) } else { ready().await }
+            if stop.is_cancelled() {
+                Err("the process is stopping".to_owned())
+            } else {
+                ready().await
+            }
         })
     })
 }
@@ -84,7 +98,9 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
 pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> anyhow::Result<()> {
     for definition in [booking::definition(&durations(settings)), sweep::definition()] {
         let name = definition.name.clone();
-        deploy(client, definition).await.with_context(|| format!("deploying the workflow {name}"))?;
+        deploy(client, definition)
+            .await
+            .with_context(|| format!("deploying the workflow {name}"))?;
     }
     let spec = ScheduleSpec {
         name: SWEEP_SCHEDULE.to_owned(),
@@ -120,7 +136,9 @@ async fn deploy(client: &dyn EngineClient, mut definition: Definition) -> Result
             outcome => return outcome.map(|_| ()),
         }
     }
-    Err(ClientError::Conflict { message: "others keep deploying this workflow".to_owned() })
+    Err(ClientError::Conflict {
+        message: "others keep deploying this workflow".to_owned(),
+    })
 }
 
 fn durations(settings: &Settings) -> booking::Durations {
@@ -161,13 +179,19 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
             "seats" => seats::register(&mut registry, pool.clone()),
             "payments" => {
                 let key = settings.stripe_api_key.as_ref().context("STRIPE_API_KEY is not set")?;
-                let base_url = settings.stripe_base_url.clone().unwrap_or_else(|| STRIPE_URL.to_owned());
+                let base_url = settings
+                    .stripe_base_url
+                    .clone()
+                    .unwrap_or_else(|| STRIPE_URL.to_owned());
                 let config = PaymentsConfig::new(key.reveal(), base_url);
                 register_payments(&mut registry, config, pool.clone()).context("setting up Stripe's client")?;
             }
             "notifications" => {
                 let url = settings.smtp_url.as_ref().context("SMTP_URL is not set")?;
-                let config = MailConfig { url: url.reveal().to_owned(), from: settings.mail_from.clone() };
+                let config = MailConfig {
+                    url: url.reveal().to_owned(),
+                    from: settings.mail_from.clone(),
+                };
                 let mailer = Mailer::new(&config).context("setting up the mail client")?;
                 notifications::register(&mut registry, pool.clone(), mailer);
             }
@@ -180,6 +204,8 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
 
 /// Loads the demo event, unless it is there.
 pub async fn seed_demo(pool: &PgPool) -> anyhow::Result<()> {
-    seats::seed::seed_demo_event(pool, &EventSeed::demo()).await.context("loading the demo event")?;
+    seats::seed::seed_demo_event(pool, &EventSeed::demo())
+        .await
+        .context("loading the demo event")?;
     Ok(())
 }

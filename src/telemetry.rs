@@ -10,8 +10,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 
 /// Bucket bounds of every duration, in seconds: a millisecond to a minute.
-const SECONDS_BUCKETS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 /// How often histograms are tidied, so that a process that nobody scrapes doesn't grow.
 const UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -42,7 +43,13 @@ pub async fn serve(
     render: Render,
     ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) -> std::io::Result<()> {
-    let ready = move || async move { if ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } };
+    let ready = move || async move {
+        if ready() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
     let router = Router::new()
         .route("/metrics", get(move || async move { render() }))
         .route("/health/live", get(|| async { StatusCode::OK }))

@@ -22,7 +22,11 @@ fn sagaline(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 fn story(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
-    format!("exit {code}\n--- stdout\n{}\n--- stderr\n{}", text(&output.stdout), text(&output.stderr))
+    format!(
+        "exit {code}\n--- stdout\n{}\n--- stderr\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 #[test]
@@ -39,7 +43,10 @@ fn dev_explains_itself() {
 fn an_unknown_command_is_wrong_usage() {
     let output = sagaline(&["devv"], &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("'dev'"), "it says what was meant");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("'dev'"),
+        "it says what was meant"
+    );
     assert!(output.stdout.is_empty());
 }
 
@@ -55,7 +62,10 @@ fn settings_that_are_wrong_are_listed_together() {
         ("SAGALINE_KAFKA_PARTITIONS", "many"),
         ("SAGALINE_BOOKING_HOLD", "soon"),
     ];
-    assert_snapshot!(story(&sagaline(&["worker", "--queues", "seats", "--brokers", "nowhere"], &variables)));
+    assert_snapshot!(story(&sagaline(
+        &["worker", "--queues", "seats", "--brokers", "nowhere"],
+        &variables
+    )));
 }
 
 #[test]
@@ -67,7 +77,10 @@ fn settings_that_are_missing_are_listed_together() {
 fn an_unknown_queue_is_wrong_usage_and_the_known_ones_are_named() {
     assert_snapshot!(story(&sagaline(
         &["worker", "--queues", "seats,chairs"],
-        &[("DATABASE_URL", "postgres://localhost/x"), ("KAFKA_BROKERS", "localhost:9092")]
+        &[
+            ("DATABASE_URL", "postgres://localhost/x"),
+            ("KAFKA_BROKERS", "localhost:9092")
+        ]
     )));
 }
 

@@ -19,6 +19,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a booking may take that somebody waits for.
 const BOOKING_LIMIT: Duration = Duration::from_secs(60);
 
+/// A payment that succeeds at once.
+const GOOD_CARD: &str = "pm_card_visa";
+/// A payment that takes the bank two seconds: long enough to be killed in the middle of it.
+const SLOW_BANK: &str = "pm_sandbox_processing";
+
 /// A running `dev`, killed when dropped.
 struct Dev {
     process: Child,
@@ -29,7 +34,16 @@ struct Dev {
 impl Dev {
     async fn start(data_dir: &Path) -> Dev {
         let mut process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-            .args(["dev", "--port", "0", "--ops-port", "0", "--output", "json", "--data-dir"])
+            .args([
+                "dev",
+                "--port",
+                "0",
+                "--ops-port",
+                "0",
+                "--output",
+                "json",
+                "--data-dir",
+            ])
             .arg(data_dir)
             .env_remove("DATABASE_URL")
             .env_remove("KAFKA_BROKERS")
@@ -44,9 +58,17 @@ impl Dev {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
         });
-        let line = tokio::time::timeout(START_LIMIT, line).await.expect("dev is ready in time").unwrap().unwrap();
+        let line = tokio::time::timeout(START_LIMIT, line)
+            .await
+            .expect("dev is ready in time")
+            .unwrap()
+            .unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
-        Dev { process, ready, http: reqwest::Client::new() }
+        Dev {
+            process,
+            ready,
+            http: reqwest::Client::new(),
+        }
     }
 
     fn url(&self, of: &str) -> &str {
@@ -58,10 +80,10 @@ impl Dev {
     }
 
     /// Books seats, waiting so many seconds for the outcome, and gives the answer's status code and body.
-    async fn book(&self, seats: &[&str], total: f64, wait: u32) -> (u16, Value) {
+    async fn book(&self, seats: &[&str], total: f64, method: &str, wait: u32) -> (u16, Value) {
         let body = json!({
             "userId": "user_1", "eventId": "taylor_swift_nyc_2024", "seatIds": seats, "totalAmount": total,
-            "email": "buyer@example.com",
+            "paymentMethod": method, "email": "buyer@example.com",
         });
         let mut request = self.http.post(format!("{}/bookings", self.url("gateway"))).json(&body);
         if wait > 0 {
@@ -76,8 +98,10 @@ impl Dev {
     }
 
     async fn until_confirmed(&self, id: &str) {
-        eventually("the booking is confirmed", BOOKING_LIMIT, async || self.booking(id).await["status"] == "confirmed")
-            .await;
+        eventually("the booking is confirmed", BOOKING_LIMIT, async || {
+            self.booking(id).await["status"] == "confirmed"
+        })
+        .await;
     }
 
     fn kill(mut self) {
@@ -87,7 +111,10 @@ impl Dev {
 
     async fn interrupt(mut self) {
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
-        eventually("dev leaves after Ctrl-C", STOP_LIMIT, async || self.process.try_wait().unwrap().is_some()).await;
+        eventually("dev leaves after Ctrl-C", STOP_LIMIT, async || {
+            self.process.try_wait().unwrap().is_some()
+        })
+        .await;
         assert!(self.process.wait().unwrap().success(), "an orderly end is a success");
     }
 }
@@ -130,15 +157,20 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     let dev = Dev::start(&data_dir).await;
     assert_eq!(dev.ready["ready"], true);
     assert!(dev.url("database").starts_with("postgres://") && !dev.url("brokers").is_empty());
-    let (status, booking) = dev.book(&["A15", "A16"], 800.00, 20).await;
+    let (status, booking) = dev.book(&["A15", "A16"], 800.00, GOOD_CARD, 20).await;
     assert_eq!((status, &booking["status"]), (200, &json!("confirmed")), "{booking}");
     assert!(booking["confirmationNumber"].is_string(), "{booking}");
     eventually("the buyer has a mail", BOOKING_LIMIT, async || mails(&dev.ready) == 1).await;
-    let metrics = reqwest::get(format!("{}/metrics", dev.url("ops"))).await.unwrap().text().await.unwrap();
+    let metrics = reqwest::get(format!("{}/metrics", dev.url("ops")))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(metrics.contains("sagaline_"), "{metrics}");
 
-    // The plug is pulled while another booking is under way.
-    let (status, second) = dev.book(&["A17", "A18"], 800.00, 0).await;
+    // The plug is pulled while another booking waits for the bank.
+    let (status, second) = dev.book(&["A17", "A18"], 800.00, SLOW_BANK, 0).await;
     assert_eq!(status, 202, "{second}");
     let second = second["bookingId"].as_str().unwrap().to_owned();
     let server = postmaster(&data_dir).expect("Postgres runs");
@@ -149,7 +181,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     dev.until_confirmed(&second).await;
     let first = dev.booking(booking["bookingId"].as_str().unwrap()).await;
     assert_eq!(first["status"], "confirmed", "the data survives a restart");
-    let (_, taken) = dev.book(&["A15"], 400.00, 20).await;
+    let (_, taken) = dev.book(&["A15"], 400.00, GOOD_CARD, 20).await;
     assert_eq!(taken["status"], "rejected", "{taken}");
 
     let server = postmaster(&data_dir).expect("Postgres runs");

@@ -39,7 +39,8 @@ pub fn instant(argument: &str) -> Result<Timestamp, String> {
     if let Ok(at) = chrono::DateTime::parse_from_rfc3339(argument) {
         return Ok(Timestamp(at.timestamp_millis()));
     }
-    let ago = duration(argument).map_err(|_| "it must be an instant (RFC 3339) or a time ago such as 15m".to_owned())?;
+    let ago =
+        duration(argument).map_err(|_| "it must be an instant (RFC 3339) or a time ago such as 15m".to_owned())?;
     let millis = i64::try_from(ago.as_millis()).map_err(|_| "that is too long ago".to_owned())?;
     Ok(Timestamp(chrono::Utc::now().timestamp_millis().saturating_sub(millis)))
 }
@@ -51,7 +52,9 @@ pub fn duration(argument: &str) -> Result<Duration, String> {
 
 /// Who is at the keyboard, for the journal.
 pub fn operator(given: Option<String>) -> anyhow::Result<String> {
-    let known = given.or_else(|| std::env::var("USER").ok()).or_else(|| std::env::var("LOGNAME").ok());
+    let known = given
+        .or_else(|| std::env::var("USER").ok())
+        .or_else(|| std::env::var("LOGNAME").ok());
     match known {
         Some(name) if !name.is_empty() => Ok(name),
         Some(_) | None => bail!("say who you are with --by: the journal keeps it"),

@@ -36,7 +36,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// The gateway's options as set.
 pub fn options(settings: &Settings) -> gateway::Options {
     gateway::Options {
-        webhook_secret: settings.stripe_webhook_secret.as_ref().map(|secret| gateway::Secret::new(secret.reveal())),
+        webhook_secret: settings
+            .stripe_webhook_secret
+            .as_ref()
+            .map(|secret| gateway::Secret::new(secret.reveal())),
         drain_time_limit: settings.drain,
         ..gateway::Options::default()
     }

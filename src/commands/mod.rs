@@ -48,7 +48,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             output::print_text(&String::from_utf8_lossy(&script))
         }
         Command::Settings => settings::run(&global),
-        Command::Migrate(args) => runtime()?.block_on(migrate::run(load(&global, args.flags())?)),
+        Command::Migrate(args) => {
+            let settings = load(&global, args.database.flags())?;
+            runtime()?.block_on(migrate::run(args, settings))
+        }
         Command::Saga(command) => runtime()?.block_on(saga::run(&global, command)),
         Command::Workflow(command) => runtime()?.block_on(workflow::run(&global, command)),
         Command::Schedule(command) => runtime()?.block_on(schedule::run(&global, command)),

@@ -187,14 +187,29 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
             let detail = engine.client(global)?.get(saga).await?;
             print_saga(global, &detail.with_context(|| format!("there is no saga {saga}"))?)
         }
-        SagaCommand::Journal { saga, after, limit, engine } => {
+        SagaCommand::Journal {
+            saga,
+            after,
+            limit,
+            engine,
+        } => {
             let entries = engine.client(global)?.journal(saga, after, limit).await?;
             output::print_list(global.output, &entries)
         }
         SagaCommand::Start(start) => run_start(global, start).await,
-        SagaCommand::Signal { saga, name, payload, id, engine } => {
+        SagaCommand::Signal {
+            saga,
+            name,
+            payload,
+            id,
+            engine,
+        } => {
             let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
-            let signal = Signal { id, name, payload: arguments::json(&payload)? };
+            let signal = Signal {
+                id,
+                name,
+                payload: arguments::json(&payload)?,
+            };
             let receipt = engine.client(global)?.signal(saga, signal).await?;
             output::print_one(global.output, &receipt, |receipt| text_of(receipt))
         }
@@ -248,8 +263,16 @@ async fn run_start(global: &Global, start: Start) -> anyhow::Result<()> {
 
 async fn act(global: &Global, target: Target, command: Command) -> anyhow::Result<()> {
     let by = arguments::operator(target.by)?;
-    let event = CommandEvent { command, by, reason: target.reason };
-    let detail = target.engine.client(global)?.command_at(target.saga, event, target.if_at).await?;
+    let event = CommandEvent {
+        command,
+        by,
+        reason: target.reason,
+    };
+    let detail = target
+        .engine
+        .client(global)?
+        .command_at(target.saga, event, target.if_at)
+        .await?;
     print_saga(global, &detail)
 }
 
@@ -263,7 +286,15 @@ fn saga_text(detail: &SagaDetail) -> String {
     let mut lines = vec![
         format!("saga      {}", detail.id),
         format!("workflow  {} v{}", detail.workflow, detail.version),
-        format!("status    {}{}", view.status.as_str(), if view.pivoted { " (past the point of no return)" } else { "" }),
+        format!(
+            "status    {}{}",
+            view.status.as_str(),
+            if view.pivoted {
+                " (past the point of no return)"
+            } else {
+                ""
+            }
+        ),
         format!("begun     {}", output::instant(detail.created_at)),
     ];
     lines.extend(detail.business_key.as_ref().map(|key| format!("about     {key}")));
@@ -285,12 +316,19 @@ fn saga_text(detail: &SagaDetail) -> String {
                 step.kind.clone(),
                 step.standing.clone(),
                 step.progress.clone().unwrap_or_else(|| "-".into()),
-                if role.is_empty() { "-".into() } else { format!("{role} #{}", step.attempt) },
+                if role.is_empty() {
+                    "-".into()
+                } else {
+                    format!("{role} #{}", step.attempt)
+                },
                 step.until.map_or_else(|| "-".into(), output::instant),
                 step.error.as_ref().map(|error| error.code.clone()).unwrap_or_default(),
             ]
         });
-        lines.push(output::table(&["STEP", "KIND", "EFFECT", "DOING", "ATTEMPT", "UNTIL", "ERROR"], rows));
+        lines.push(output::table(
+            &["STEP", "KIND", "EFFECT", "DOING", "ATTEMPT", "UNTIL", "ERROR"],
+            rows,
+        ));
     }
     lines.join("\n")
 }

@@ -18,11 +18,17 @@ pub fn flags(args: &cli::StripeSandbox) -> Flags {
 pub async fn run(args: cli::StripeSandbox, settings: Settings) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let listener = bind(SocketAddr::new(args.listen, args.port)).await?;
-    tracing::info!(url = format!("http://{}", listener.local_addr()?), "the Stripe sandbox listens; no money moves");
+    tracing::info!(
+        url = format!("http://{}", listener.local_addr()?),
+        "the Stripe sandbox listens; no money moves"
+    );
     let mut options = Options {
         data_dir: args.data_dir,
         switches: Switches {
-            webhook: WebhookSwitches { url: args.webhook_url, ..WebhookSwitches::default() },
+            webhook: WebhookSwitches {
+                url: args.webhook_url,
+                ..WebhookSwitches::default()
+            },
             ..Switches::default()
         },
         ..Options::default()

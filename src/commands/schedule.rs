@@ -133,16 +133,21 @@ pub async fn run(global: &Global, command: ScheduleCommand) -> anyhow::Result<()
         }
         ScheduleCommand::Run(Name { name, engine }) => {
             let firing = engine.client(global)?.run_schedule(&name).await?;
-            output::print_one(global.output, &firing, |firing| output::table(Firing::HEADINGS, [firing.cells()]))
+            output::print_one(global.output, &firing, |firing| {
+                output::table(Firing::HEADINGS, [firing.cells()])
+            })
         }
-        ScheduleCommand::Firings { name: Name { name, engine }, limit } => {
-            output::print_list(global.output, &engine.client(global)?.firings(&name, limit).await?)
-        }
+        ScheduleCommand::Firings {
+            name: Name { name, engine },
+            limit,
+        } => output::print_list(global.output, &engine.client(global)?.firings(&name, limit).await?),
     }
 }
 
 fn print_schedule(global: &Global, schedule: &Schedule) -> anyhow::Result<()> {
-    output::print_one(global.output, schedule, |schedule| output::table(Schedule::HEADINGS, [schedule.cells()]))
+    output::print_one(global.output, schedule, |schedule| {
+        output::table(Schedule::HEADINGS, [schedule.cells()])
+    })
 }
 
 impl Row for Schedule {

@@ -19,7 +19,12 @@ impl Row for Line {
 
     fn cells(&self) -> Vec<String> {
         let value = self.value.clone().unwrap_or_else(|| "-".to_owned());
-        vec![self.key.to_owned(), self.variable.to_owned(), value, self.about.to_owned()]
+        vec![
+            self.key.to_owned(),
+            self.variable.to_owned(),
+            value,
+            self.about.to_owned(),
+        ]
     }
 }
 

@@ -77,14 +77,23 @@ pub async fn run(global: &Global, command: WorkflowCommand) -> anyhow::Result<()
                 queues: compiled.queues(),
             };
             output::print_one(global.output, &checked, |checked| {
-                format!("{} v{} is fine; queues: {}", checked.name, checked.version, checked.queues.join(", "))
+                format!(
+                    "{} v{} is fine; queues: {}",
+                    checked.name,
+                    checked.version,
+                    checked.queues.join(", ")
+                )
             })
         }
         WorkflowCommand::Deploy { file, engine } => {
             let definition = check(&file)?.definition().clone();
             let deployed = engine.client(global)?.deploy(definition).await?;
             output::print_one(global.output, &deployed.definition, |summary| {
-                let news = if deployed.created { "deployed" } else { "already deployed" };
+                let news = if deployed.created {
+                    "deployed"
+                } else {
+                    "already deployed"
+                };
                 format!("{} v{} {news} ({})", summary.name, summary.version, summary.hash)
             })
         }

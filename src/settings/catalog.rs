@@ -15,58 +15,143 @@ pub struct Entry {
     pub about: &'static str,
 }
 
-const fn entry(
-    key: &'static str,
-    variable: &'static str,
-    default: Option<&'static str>,
-    about: &'static str,
-) -> Entry {
-    Entry { key, variable, default, secret: false, about }
+const fn entry(key: &'static str, variable: &'static str, default: Option<&'static str>, about: &'static str) -> Entry {
+    Entry {
+        key,
+        variable,
+        default,
+        secret: false,
+        about,
+    }
 }
 
 const fn secret(key: &'static str, variable: &'static str, about: &'static str) -> Entry {
-    Entry { key, variable, default: None, secret: true, about }
+    Entry {
+        key,
+        variable,
+        default: None,
+        secret: true,
+        about,
+    }
 }
 
 /// Every setting, in the order of the documentation. `.env.sample` is held against it by a test.
 pub const CATALOG: &[Entry] = &[
-    secret("database.url", "DATABASE_URL", "Postgres, as postgres://user:password@host:port/database"),
-    entry("database.connections", "SAGALINE_DATABASE_CONNECTIONS", Some("10"), "connections of each part's pool"),
-    entry("kafka.brokers", "KAFKA_BROKERS", None, "Kafka, as host:port, several joined by commas"),
-    entry("kafka.partitions", "SAGALINE_KAFKA_PARTITIONS", Some("10"), "partitions of each topic; all must agree"),
-    entry("kafka.replication", "SAGALINE_KAFKA_REPLICATION", Some("1"), "copies of each partition; 3 in production"),
+    secret(
+        "database.url",
+        "DATABASE_URL",
+        "Postgres, as postgres://user:password@host:port/database",
+    ),
+    entry(
+        "database.connections",
+        "SAGALINE_DATABASE_CONNECTIONS",
+        Some("10"),
+        "connections of each part's pool",
+    ),
+    entry(
+        "kafka.brokers",
+        "KAFKA_BROKERS",
+        None,
+        "Kafka, as host:port, several joined by commas",
+    ),
+    entry(
+        "kafka.partitions",
+        "SAGALINE_KAFKA_PARTITIONS",
+        Some("10"),
+        "partitions of each topic; all must agree",
+    ),
+    entry(
+        "kafka.replication",
+        "SAGALINE_KAFKA_REPLICATION",
+        Some("1"),
+        "copies of each partition; 3 in production",
+    ),
     secret("stripe.api_key", "STRIPE_API_KEY", "Stripe's secret key"),
-    entry("stripe.base_url", "STRIPE_BASE_URL", None, "where Stripe's API is; left out, at Stripe"),
-    secret("stripe.webhook_secret", "STRIPE_WEBHOOK_SECRET", "what Stripe signs its webhooks with"),
-    secret("smtp.url", "SMTP_URL", "the mail server, as smtp://user:password@host:port"),
-    entry("smtp.from", "SAGALINE_MAIL_FROM", Some("Sagaline Tickets <tickets@sagaline.example>"), "the sender of mails"),
-    entry("engine.url", "SAGALINE_ENGINE_URL", Some("http://127.0.0.1:3001"), "the orchestrator's HTTP API, for its clients"),
-    entry("engine.listen", "SAGALINE_OPS_LISTEN", Some("127.0.0.1:3001"), "where the orchestrator serves its HTTP API"),
-    entry("gateway.listen", "SAGALINE_GATEWAY_LISTEN", Some("127.0.0.1:3000"), "where the gateway serves the shop's API"),
-    entry("booking.hold", "SAGALINE_BOOKING_HOLD", Some("15m"), "how long a booking holds its seats"),
+    entry(
+        "stripe.base_url",
+        "STRIPE_BASE_URL",
+        None,
+        "where Stripe's API is; left out, at Stripe",
+    ),
+    secret(
+        "stripe.webhook_secret",
+        "STRIPE_WEBHOOK_SECRET",
+        "what Stripe signs its webhooks with",
+    ),
+    secret(
+        "smtp.url",
+        "SMTP_URL",
+        "the mail server, as smtp://user:password@host:port",
+    ),
+    entry(
+        "smtp.from",
+        "SAGALINE_MAIL_FROM",
+        Some("Sagaline Tickets <tickets@sagaline.example>"),
+        "the sender of mails",
+    ),
+    entry(
+        "engine.url",
+        "SAGALINE_ENGINE_URL",
+        Some("http://127.0.0.1:3001"),
+        "the orchestrator's HTTP API, for its clients",
+    ),
+    entry(
+        "engine.listen",
+        "SAGALINE_OPS_LISTEN",
+        Some("127.0.0.1:3001"),
+        "where the orchestrator serves its HTTP API",
+    ),
+    entry(
+        "gateway.listen",
+        "SAGALINE_GATEWAY_LISTEN",
+        Some("127.0.0.1:3000"),
+        "where the gateway serves the shop's API",
+    ),
+    entry(
+        "booking.hold",
+        "SAGALINE_BOOKING_HOLD",
+        Some("15m"),
+        "how long a booking holds its seats",
+    ),
     entry(
         "booking.payment_retry_initial",
         "SAGALINE_PAYMENT_RETRY_INITIAL",
         Some("30s"),
         "the wait before a payment's first retry",
     ),
-    entry("booking.payment_retry_cap", "SAGALINE_PAYMENT_RETRY_CAP", Some("4m"), "the longest wait between payment retries"),
+    entry(
+        "booking.payment_retry_cap",
+        "SAGALINE_PAYMENT_RETRY_CAP",
+        Some("4m"),
+        "the longest wait between payment retries",
+    ),
     entry(
         "booking.payment_attempt_timeout",
         "SAGALINE_PAYMENT_ATTEMPT_TIMEOUT",
         Some("30s"),
         "how long one attempt at a payment may take",
     ),
-    entry("drain", "SAGALINE_DRAIN", Some("20s"), "how long a stopping process finishes what is under way"),
+    entry(
+        "drain",
+        "SAGALINE_DRAIN",
+        Some("20s"),
+        "how long a stopping process finishes what is under way",
+    ),
 ];
 
 /// The setting with that key.
 pub(super) fn of(key: &str) -> &'static Entry {
-    CATALOG.iter().find(|entry| entry.key == key).expect("keys are written next to the catalog and tested against it")
+    CATALOG
+        .iter()
+        .find(|entry| entry.key == key)
+        .expect("keys are written next to the catalog and tested against it")
 }
 
 /// The complaint about a setting that is needed and not there.
 pub(super) fn is_missing(key: &str) -> String {
     let entry = of(key);
-    format!("{} is not set ({}): set it, or {key} in the settings file", entry.variable, entry.about)
+    format!(
+        "{} is not set ({}): set it, or {key} in the settings file",
+        entry.variable, entry.about
+    )
 }

@@ -139,8 +139,16 @@ impl Settings {
             "smtp.url" => self.smtp_url.is_none(),
             _ => false,
         };
-        let problems: Vec<String> = keys.iter().filter(missing).map(|key| catalog::is_missing(key)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+        let problems: Vec<String> = keys
+            .iter()
+            .filter(missing)
+            .map(|key| catalog::is_missing(key))
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(problems))
+        }
     }
 }
 
@@ -154,7 +162,10 @@ fn database_url(text: &str) -> Result<Secret, String> {
 
 fn brokers(text: &str) -> Result<String, String> {
     for broker in text.split(',') {
-        let port = broker.trim().rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        let port = broker
+            .trim()
+            .rsplit_once(':')
+            .map(|(host, port)| (host, port.parse::<u16>()));
         if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
             return Err(format!("{broker:?} is not host:port"));
         }
@@ -179,7 +190,8 @@ fn smtp_url(text: &str) -> Result<Secret, String> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "it must be an address and a port, such as 0.0.0.0:3000".into())
+    text.parse()
+        .map_err(|_| "it must be an address and a port, such as 0.0.0.0:3000".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

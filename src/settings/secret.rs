@@ -15,7 +15,10 @@ pub struct Secret {
 impl Secret {
     /// A secret from end to end.
     pub fn new(text: &str) -> Self {
-        Secret { text: text.to_owned(), shown: HIDDEN.to_owned() }
+        Secret {
+            text: text.to_owned(),
+            shown: HIDDEN.to_owned(),
+        }
     }
 
     /// A URL of which only the password is secret.
@@ -31,7 +34,11 @@ impl Secret {
                     let pairs: Vec<(String, String)> = url
                         .query_pairs()
                         .map(|(name, value)| {
-                            let value = if secret(&name) { HIDDEN.to_owned() } else { value.into_owned() };
+                            let value = if secret(&name) {
+                                HIDDEN.to_owned()
+                            } else {
+                                value.into_owned()
+                            };
                             (name.into_owned(), value)
                         })
                         .collect();
@@ -41,7 +48,10 @@ impl Secret {
             }
             Err(_) => HIDDEN.to_owned(),
         };
-        Secret { text: text.to_owned(), shown }
+        Secret {
+            text: text.to_owned(),
+            shown,
+        }
     }
 
     /// The text itself. Don't show it.

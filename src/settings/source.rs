@@ -31,7 +31,10 @@ impl Sources {
     ) -> Result<Sources, Problems> {
         let named = file.is_some();
         let path = file.unwrap_or_else(|| FILE_DEFAULT.into());
-        let mut sources = Sources { found: HashMap::new(), problems: Vec::new() };
+        let mut sources = Sources {
+            found: HashMap::new(),
+            problems: Vec::new(),
+        };
         let source = File::from(path.clone()).format(FileFormat::Toml).required(named);
         match Config::builder().add_source(source).build() {
             Ok(config) => sources.add_table(&path.display().to_string(), "", config.cache.kind),
@@ -40,7 +43,13 @@ impl Sources {
         for entry in CATALOG {
             // An empty variable is an unset one: that is how Compose passes what isn't set.
             if let Some(text) = variable(entry.variable).filter(|text| !text.trim().is_empty()) {
-                sources.found.insert(entry.key, Found { text, place: entry.variable.to_owned() });
+                sources.found.insert(
+                    entry.key,
+                    Found {
+                        text,
+                        place: entry.variable.to_owned(),
+                    },
+                );
             }
         }
         for (key, text) in flags {
@@ -55,16 +64,28 @@ impl Sources {
         let mut entries: Vec<(String, Value)> = table.into_iter().collect();
         entries.sort_by(|one, other| one.0.cmp(&other.0));
         for (name, value) in entries {
-            let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+            let key = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}.{name}")
+            };
             if matches!(value.kind, ValueKind::Table(_)) {
                 self.add_table(file, &key, value.kind);
                 continue;
             }
             match (CATALOG.iter().find(|entry| entry.key == key), value.into_string()) {
                 (Some(entry), Ok(text)) => {
-                    self.found.insert(entry.key, Found { text, place: format!("{key} in {file}") });
+                    self.found.insert(
+                        entry.key,
+                        Found {
+                            text,
+                            place: format!("{key} in {file}"),
+                        },
+                    );
                 }
-                (Some(_), Err(_)) => self.problems.push(format!("{key} in {file}: it must be a text or a number")),
+                (Some(_), Err(_)) => self
+                    .problems
+                    .push(format!("{key} in {file}: it must be a text or a number")),
                 (None, _) => self.problems.push(format!("{key} in {file}: there is no such setting")),
             }
         }
@@ -77,7 +98,11 @@ impl Sources {
             Ok(value) => Some(value),
             Err(problem) => {
                 // The text of a secret is left out of the complaint: it may be right but for a slip.
-                let text = if catalog::of(key).secret { String::new() } else { format!(" ({:?})", found.text) };
+                let text = if catalog::of(key).secret {
+                    String::new()
+                } else {
+                    format!(" ({:?})", found.text)
+                };
                 self.problems.push(format!("{}{text}: {problem}", found.place));
                 None
             }
@@ -86,13 +111,21 @@ impl Sources {
 
     /// A setting with a default.
     pub(super) fn required<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        let default = catalog::of(key).default.expect("settings read with `required` have a default in the catalog");
-        let default = parse(default).ok().expect("the catalog's defaults are valid, as a test shows");
+        let default = catalog::of(key)
+            .default
+            .expect("settings read with `required` have a default in the catalog");
+        let default = parse(default)
+            .ok()
+            .expect("the catalog's defaults are valid, as a test shows");
         self.optional(key, parse).unwrap_or(default)
     }
 
     /// The settings, if nothing was wrong.
     pub(super) fn finish<T>(self, settings: T) -> Result<T, Problems> {
-        if self.problems.is_empty() { Ok(settings) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 }

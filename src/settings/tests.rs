@@ -7,7 +7,12 @@ use super::*;
 fn load(toml: &str, variables: &[(&str, &str)], flags: Flags) -> Result<Settings, Problems> {
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     file.write_all(toml.as_bytes()).unwrap();
-    let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+    let variable = |name: &str| {
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, text)| (*text).to_owned())
+    };
     let sources = Sources::read(Some(file.path().to_owned()), flags, variable)?;
     let path = file.path().display().to_string();
     Settings::from_sources(sources)
@@ -69,10 +74,21 @@ fn what_is_missing_is_named_together() {
 
 #[test]
 fn passwords_are_not_shown() {
-    let settings = load("", &[("DATABASE_URL", "postgres://me:hunter2@db/shop?password=hunter2")], Vec::new()).unwrap();
+    let settings = load(
+        "",
+        &[("DATABASE_URL", "postgres://me:hunter2@db/shop?password=hunter2")],
+        Vec::new(),
+    )
+    .unwrap();
     let shown = format!("{settings:?}");
-    assert!(!shown.contains("hunter2") && shown.contains("postgres://me:***@db/shop"), "{shown}");
-    assert_eq!(settings.database.unwrap().reveal(), "postgres://me:hunter2@db/shop?password=hunter2");
+    assert!(
+        !shown.contains("hunter2") && shown.contains("postgres://me:***@db/shop"),
+        "{shown}"
+    );
+    assert_eq!(
+        settings.database.unwrap().reveal(),
+        "postgres://me:hunter2@db/shop?password=hunter2"
+    );
 }
 
 #[test]
@@ -85,6 +101,10 @@ fn the_sample_names_every_variable_and_no_other() {
         .map(|(name, _)| name)
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
         .collect();
-    let known: Vec<&str> = CATALOG.iter().map(|entry| entry.variable).chain(["SAGALINE_LOG"]).collect();
+    let known: Vec<&str> = CATALOG
+        .iter()
+        .map(|entry| entry.variable)
+        .chain(["SAGALINE_LOG"])
+        .collect();
     assert_eq!(named, known);
 }

@@ -40,8 +40,13 @@ impl Backing {
         _stop: &CancellationToken,
     ) -> anyhow::Result<(Backing, Settings)> {
         let mut settings = settings.clone();
-        let mut backing =
-            Backing { postgres: None, broker: None, stripe: None, mailbox: None, stop: CancellationToken::new() };
+        let mut backing = Backing {
+            postgres: None,
+            broker: None,
+            stripe: None,
+            mailbox: None,
+            stop: CancellationToken::new(),
+        };
         if settings.database.is_none() {
             let server = postgres(place, fresh, progress).await?;
             settings.database = Some(Secret::url(&server.url(DATABASE)));
@@ -81,7 +86,13 @@ impl Backing {
 
     /// Stops what was brought along, Postgres last.
     pub async fn shutdown(self) {
-        let Backing { postgres, broker, stripe, mailbox, stop } = self;
+        let Backing {
+            postgres,
+            broker,
+            stripe,
+            mailbox,
+            stop,
+        } = self;
         stop.cancel();
         if let Some(serving) = stripe {
             let _ = serving.done.await;
@@ -102,8 +113,13 @@ async fn postgres(place: &Place, fresh: bool, progress: &Progress) -> anyhow::Re
     options.progress = progress.callback();
     let server = LocalPostgres::start(options).await?;
     let admin: sqlx::postgres::PgConnectOptions = server.url("postgres").parse()?;
-    let mut connection = admin.connect().await.context("connecting to the Postgres just started")?;
-    create_database(&mut connection).await.context("creating the database")?;
+    let mut connection = admin
+        .connect()
+        .await
+        .context("connecting to the Postgres just started")?;
+    create_database(&mut connection)
+        .await
+        .context("creating the database")?;
     connection.close().await?;
     Ok(server)
 }
@@ -122,10 +138,15 @@ async fn stripe(place: &Place, webhook_url: &str, stop: CancellationToken) -> an
     let options = sandbox::Options {
         data_dir: Some(place.stripe()),
         switches: Switches {
-            webhook: WebhookSwitches { url: Some(webhook_url.to_owned()), ..WebhookSwitches::default() },
+            webhook: WebhookSwitches {
+                url: Some(webhook_url.to_owned()),
+                ..WebhookSwitches::default()
+            },
             ..Switches::default()
         },
         ..sandbox::Options::default()
     };
-    sandbox::start(options, listener, stop).await.context("starting the Stripe sandbox")
+    sandbox::start(options, listener, stop)
+        .await
+        .context("starting the Stripe sandbox")
 }

@@ -72,5 +72,9 @@ async fn deliver(sink: SmtpSink, dir: PathBuf) {
 fn file_name(mail: &ReceivedMail) -> String {
     let mut hasher = DefaultHasher::new();
     mail.data.hash(&mut hasher);
-    format!("{}-{:08x}.eml", mail.received_at.format("%Y%m%dT%H%M%S%.6f"), hasher.finish() as u32)
+    format!(
+        "{}-{:08x}.eml",
+        mail.received_at.format("%Y%m%dT%H%M%S%.6f"),
+        hasher.finish() as u32
+    )
 }

@@ -33,7 +33,11 @@ pub async fn run(global: &Global, args: cli::Dev, settings: Settings) -> anyhow:
         () = stop.cancelled() => return Ok(()),
     };
     progress.end();
-    let Started { ready, mut services, backing } = started;
+    let Started {
+        ready,
+        mut services,
+        backing,
+    } = started;
     ready.print(global.output)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -70,11 +74,26 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
         ops,
         database: settings.database.as_ref().map(ToString::to_string).unwrap_or_default(),
         brokers: settings.brokers.clone().unwrap_or_default(),
-        stripe: settings.stripe_base_url.clone().unwrap_or_else(|| "https://api.stripe.com".to_owned()),
+        stripe: settings
+            .stripe_base_url
+            .clone()
+            .unwrap_or_else(|| "https://api.stripe.com".to_owned()),
         mailbox: backing.mailbox(),
     };
     let forgetful = backing.broker_forgets();
-    let services =
-        Services::start(&settings, render, gateway_listener, ops_listener, forgetful, progress, &never).await?;
-    Ok(Started { ready, services, backing })
+    let services = Services::start(
+        &settings,
+        render,
+        gateway_listener,
+        ops_listener,
+        forgetful,
+        progress,
+        &never,
+    )
+    .await?;
+    Ok(Started {
+        ready,
+        services,
+        backing,
+    })
 }

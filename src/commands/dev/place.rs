@@ -25,8 +25,11 @@ impl Place {
             );
         }
         std::fs::create_dir_all(&place.root).with_context(|| format!("making {}", place.root.display()))?;
-        std::fs::write(place.root.join(MARKER), "The data of `sagaline dev`. Delete the folder to begin anew.\n")
-            .with_context(|| format!("writing into {}", place.root.display()))?;
+        std::fs::write(
+            place.root.join(MARKER),
+            "The data of `sagaline dev`. Delete the folder to begin anew.\n",
+        )
+        .with_context(|| format!("writing into {}", place.root.display()))?;
         if fresh {
             // Postgres' directory is emptied by who starts it: a server may still run on it.
             place.remove(&place.stripe())?;

@@ -22,11 +22,16 @@ impl Progress {
     /// Begins to show it.
     pub fn begin() -> Progress {
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         if !bar.is_hidden() {
             bar.enable_steady_tick(TURN);
         }
-        Progress { bar, began: Instant::now() }
+        Progress {
+            bar,
+            began: Instant::now(),
+        }
     }
 
     /// This is being done now.
@@ -58,7 +63,11 @@ impl Progress {
         let progress = self.clone();
         Arc::new(move |what| {
             // What it decided (where the data goes) matters later; what it does is over in a moment.
-            if what.contains("keeping the database in") { progress.note(what) } else { progress.say(what) }
+            if what.contains("keeping the database in") {
+                progress.note(what)
+            } else {
+                progress.say(what)
+            }
         })
     }
 }
@@ -95,7 +104,10 @@ impl Ready {
     fn text(&self) -> String {
         let mut lines = vec![
             String::from("Sagaline is ready.\n"),
-            format!("  shop      {}        (openapi: {}/openapi.json)", self.gateway, self.gateway),
+            format!(
+                "  shop      {}        (openapi: {}/openapi.json)",
+                self.gateway, self.gateway
+            ),
             format!("  engine    {}        (metrics: {}/metrics)", self.ops, self.ops),
             format!("  postgres  {}", self.database),
             format!("  kafka     {}", self.brokers),

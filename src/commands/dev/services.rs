@@ -75,15 +75,30 @@ impl Services {
         progress.say("starting workers and gateway");
         let readiness = Readiness::default();
         let worker = Part::spawn(|stop| worker(settings.clone(), pool.clone(), readiness.clone(), stop));
-        let deps = gateway::Deps { pool: pool.clone(), engine: client };
+        let deps = gateway::Deps {
+            pool: pool.clone(),
+            engine: client,
+        };
         let options = gateway_options(settings);
-        let gateway = Part::spawn(|stop| async move {
-            Ok(gateway::serve(options, deps, gateway_listener, stop).await?)
-        });
-        let services = Services { pool, engine, ops, drain: settings.drain, leaving, worker, gateway };
+        let gateway =
+            Part::spawn(|stop| async move { Ok(gateway::serve(options, deps, gateway_listener, stop).await?) });
+        let services = Services {
+            pool,
+            engine,
+            ops,
+            drain: settings.drain,
+            leaving,
+            worker,
+            gateway,
+        };
         services.wait_ready(&readiness).await?;
         if broker_forgets {
-            let sagas = services.engine.engine.redispatch_all().await.context("taking up sagas of the last run")?;
+            let sagas = services
+                .engine
+                .engine
+                .redispatch_all()
+                .await
+                .context("taking up sagas of the last run")?;
             if sagas > 0 {
                 progress.note(&format!("{sagas} sagas of the last run go on"));
             }
@@ -99,7 +114,11 @@ impl Services {
                 Ok(()) => format!("the workers of {}", worker.waiting_for().join(", ")),
                 Err(error) => format!("the engine: {error}"),
             };
-            anyhow::ensure!(Instant::now() < until, "not ready after {} s: {waiting_for}", READY_LIMIT.as_secs());
+            anyhow::ensure!(
+                Instant::now() < until,
+                "not ready after {} s: {waiting_for}",
+                READY_LIMIT.as_secs()
+            );
             tokio::time::sleep(READY_POLL).await;
         }
     }
@@ -129,9 +148,14 @@ impl Services {
 }
 
 impl Part {
-    fn spawn<F: Future<Output = anyhow::Result<()>> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Part {
+    fn spawn<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
+        run: impl FnOnce(CancellationToken) -> F,
+    ) -> Part {
         let stop = CancellationToken::new();
-        Part { task: tokio::spawn(run(stop.clone())), stop }
+        Part {
+            task: tokio::spawn(run(stop.clone())),
+            stop,
+        }
     }
 
     async fn end(self) {
