@@ -1,6 +1,6 @@
 //! `seats.reserve`: hold all of a booking's seats for a time, or none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::typed::{Failure, TypedBatchActivity};
 
 /// Seconds of a hold, at most: a week. Longer is a mistake in somebody's arithmetic.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
-/// Parts of seat maps searched for free seats, for one batch: more claims than these share what is found.
+/// Sections searched for free seats, for one batch: claims in others are offered what their event's search finds.
 const PLACES_MAX: usize = 16;
 /// Free seats read around a place. More than one claim is offered, so that not all losers rush to the same ones.
 const FREE_SEATS_PER_PLACE: i64 = 3 * ALTERNATIVES_MAX as i64;
@@ -217,36 +217,31 @@ async fn refuse(pool: &PgPool, claims: &[&Claim], seen: &Seen) -> Result<Vec<Ans
 
 /// Free seats for each claim, near what it wanted. Searched once for each section, for the whole batch.
 async fn offers(pool: &PgPool, claims: &[&Claim], seen: &Seen) -> Result<Vec<Vec<String>>, StoreError> {
-    let mut places: BTreeMap<Place, usize> = BTreeMap::new();
+    let mut places: Vec<Place> = Vec::new();
     for claim in claims {
-        let next = places.len();
-        if next < PLACES_MAX {
-            places.entry(seen.place(claim)).or_insert(next);
+        let place = seen.place(claim);
+        if places.len() < PLACES_MAX && !places.contains(&place) {
+            places.push(place);
         }
     }
-    let mut by_number: Vec<(&Place, usize)> = places.iter().map(|(place, number)| (place, *number)).collect();
-    by_number.sort_by_key(|(_, number)| *number);
-    let searched: Vec<Place> = by_number.into_iter().map(|(place, _)| place.clone()).collect();
-    let mut found: Vec<(Vec<String>, Vec<String>)> = vec![Default::default(); searched.len()];
-    if !searched.is_empty() {
-        for (place, same_section, seat_id) in store::free_seats_around(pool, &searched, FREE_SEATS_PER_PLACE).await? {
-            let (near, far) = &mut found[place];
-            if same_section {
-                near.push(seat_id)
+    let mut near: HashMap<&Place, Vec<String>> = HashMap::new();
+    let mut elsewhere: HashMap<&str, Vec<String>> = HashMap::new();
+    if !places.is_empty() {
+        for (place, same_section, seat_id) in store::free_seats_around(pool, &places, FREE_SEATS_PER_PLACE).await? {
+            let place = &places[place];
+            let found = if same_section {
+                near.entry(place).or_default()
             } else {
-                far.push(seat_id)
-            }
+                elsewhere.entry(place.event_id.as_str()).or_default()
+            };
+            found.push(seat_id);
         }
     }
     let offer = |claim: &&Claim| {
-        let wanted = seen.place(claim);
-        let shared = || searched.iter().position(|place| place.event_id == wanted.event_id);
-        let Some((near, far)) = places.get(&wanted).copied().or_else(shared).map(|place| &found[place]) else {
-            return Vec::new();
-        };
         // Each booking begins elsewhere in the list.
         let start = claim.booking_id().as_u128() as usize;
-        let turned = |seats: &[String]| {
+        let turned = |seats: Option<&Vec<String>>| {
+            let seats = seats.map(Vec::as_slice).unwrap_or_default();
             let start = start.checked_rem(seats.len()).unwrap_or(0);
             seats[start..]
                 .iter()
@@ -254,11 +249,15 @@ async fn offers(pool: &PgPool, claims: &[&Claim], seen: &Seen) -> Result<Vec<Vec
                 .cloned()
                 .collect::<Vec<_>>()
         };
-        turned(near)
+        let place = seen.place(claim);
+        let mut offered = turned(near.get(&place));
+        let near_by: HashSet<String> = offered.iter().cloned().collect();
+        let far = turned(elsewhere.get(place.event_id.as_str()))
             .into_iter()
-            .chain(turned(far))
-            .take(ALTERNATIVES_MAX)
-            .collect()
+            .filter(|seat| !near_by.contains(seat));
+        offered.extend(far);
+        offered.truncate(ALTERNATIVES_MAX);
+        offered
     };
     Ok(claims.iter().map(offer).collect())
 }

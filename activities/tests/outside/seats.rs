@@ -318,3 +318,15 @@ async fn the_demo_event_has_20000_seats_and_is_seeded_once() {
         .unwrap();
     assert_eq!(found, (15_000, 50_000, 20_000, 80_000));
 }
+
+#[tokio::test]
+async fn each_loser_of_a_batch_is_offered_its_own_section_and_others_if_it_is_gone() {
+    let theatre = Theatre::with(3).await;
+    theatre.reserve(booking(), &["T-A-1", "T-A-2", "T-A-3"]).await.unwrap();
+    theatre.reserve(booking(), &["A1"]).await.unwrap();
+    let answers = theatre.reserve_all(&[(booking(), &["T-A-1"]), (booking(), &["A1"])]).await;
+    for answer in answers {
+        let (_, details) = answer.unwrap_err();
+        assert_eq!(details["available"].as_array().unwrap().len(), 11, "{details}");
+    }
+}
