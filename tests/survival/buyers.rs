@@ -17,6 +17,8 @@ pub const EVENT: &str = "survival";
 pub const PRICE_CENTS: i64 = 12_345;
 /// Buyers at once.
 const BUYERS: u64 = 48;
+/// How long a sale takes at the least, about: buyers think, so that there is something to break all the while.
+const SALE: Duration = Duration::from_secs(30);
 /// How long a buyer keeps asking: longer than every outage of these tests together.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -66,6 +68,7 @@ pub async fn book(gateway: &str, bookings: u64, seats: u64, seed: u64, progress:
                 next.clone(),
                 progress.clone(),
             );
+            let pause_ms_max = SALE.as_millis() as u64 * 2 * BUYERS / bookings;
             tokio::spawn(async move {
                 let mut accepted = Vec::new();
                 loop {
@@ -73,6 +76,8 @@ pub async fn book(gateway: &str, bookings: u64, seats: u64, seed: u64, progress:
                     if number >= bookings {
                         return accepted;
                     }
+                    let pause_ms = rand::rng().random_range(0..=pause_ms_max);
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                     accepted.push(buy(&client, &url, &wish(number, seats, seed), number).await);
                     progress.0.fetch_add(1, Ordering::Relaxed);
                 }
