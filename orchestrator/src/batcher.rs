@@ -21,7 +21,7 @@ use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::inbound::{EventAnswer, EventItem, Item, Source};
 use crate::options::{
-    BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, SECOND_LANE_BACKLOG_MIN, STALE_RETRIES_MAX,
+    ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, SECOND_LANE_BACKLOG_MIN, STALE_RETRIES_MAX,
 };
 use crate::outbox::Publisher;
 use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
@@ -205,8 +205,13 @@ impl Shell {
                     stale += 1;
                     metrics::counter!("sagaline_batches_stale_total").increment(1);
                     self.cache.forget(items.iter().map(Item::saga));
-                    if stale > STALE_RETRIES_MAX {
+                    let alone = items.iter().all(|item| item.saga() == items[0].saga());
+                    let tries_max = if alone { ALONE_RETRIES_MAX } else { STALE_RETRIES_MAX };
+                    if stale > tries_max {
                         return Carried::Split(EngineError::Unavailable("other writers keep coming first".to_owned()));
+                    }
+                    if stale > STALE_RETRIES_MAX {
+                        tokio::time::sleep(BACKOFF_MIN).await;
                     }
                 }
                 Err(Some(error)) => return Carried::Split(error),
@@ -493,3 +498,6 @@ impl Backoff {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,9 +124,14 @@ impl DefinitionCache {
     /// Every version of every workflow, by name and version.
     pub async fn all(&self) -> Result<Vec<Arc<Deployed>>, EngineError> {
         self.refresh().await?;
-        let mut all: Vec<_> = self.read(|known| known.by_id.values().cloned().collect());
+        let mut all = self.known();
         all.sort_by(|a, b| (a.name(), a.version()).cmp(&(b.name(), b.version())));
         Ok(all)
+    }
+
+    /// Every definition that is in memory.
+    pub(crate) fn known(&self) -> Vec<Arc<Deployed>> {
+        self.read(|known| known.by_id.values().cloned().collect())
     }
 
     /// Reads what was deployed since the last time.

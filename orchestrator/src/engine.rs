@@ -1,11 +1,8 @@
 //! The engine's handle: what it can do, and the tasks it is made of.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -14,80 +11,22 @@ use transport::{KafkaConfig, Producer};
 use uuid::Uuid;
 use workflows::event::{CommandEvent, Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
-use workflows::limits::{INPUT_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use workflows::state::{State, Status};
+use workflows::limits::PAYLOAD_BYTES_MAX;
 
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
 use crate::clock::DatabaseClock;
-use crate::definition_cache::{DefinitionCache, Deployed};
+use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
-use crate::options::{EngineOptions, INBOUND_MAX, KEY_BYTES_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX, TAGS_MAX};
+use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
 use crate::outbox::Publisher;
+use crate::requests::{
+    Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, json_bytes, request_hash,
+};
 use crate::store::reads::SagaRecord;
 use crate::waiters::{Waiters, is_settled};
-use crate::{housekeeping, results, store, timers};
-
-/// A saga to be started.
-#[derive(Clone, Debug, Default)]
-pub struct NewSaga {
-    /// Its id; left out, the engine makes one (version 7).
-    pub id: Option<SagaId>,
-    /// The workflow's name.
-    pub workflow: String,
-    /// Its version; left out, the newest.
-    pub version: Option<u32>,
-    /// The workflow's input.
-    pub input: Value,
-    /// The same key gives the same saga.
-    pub idempotency_key: Option<String>,
-    /// What it is about; left out, the definition says.
-    pub business_key: Option<String>,
-    /// Labels.
-    pub tags: BTreeMap<String, String>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-}
-
-/// A saga that was started, now or by an earlier request with the same key.
-#[derive(Clone, Debug)]
-pub struct StartedSaga {
-    /// Its id.
-    pub id: SagaId,
-    /// It had been started before: read it to know where it stands.
-    pub replayed: bool,
-    /// Its definition; none if replayed.
-    pub definition: Option<Arc<Deployed>>,
-    /// Its first state; none if replayed.
-    pub state: Option<Arc<State>>,
-    /// What it is about.
-    pub business_key: Option<String>,
-    /// When it was accepted, on the database's clock (of a replayed one: now).
-    pub at: Timestamp,
-}
-
-/// Where a saga stands after an event was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// Its last journal entry.
-    pub seq: u64,
-    /// What it is doing.
-    pub status: Status,
-    /// The event changed it.
-    pub changed: bool,
-}
-
-/// What became of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignalReceipt {
-    /// Its saga is not there yet: it is kept until then.
-    Parked,
-    /// Its saga has it.
-    Delivered,
-    /// A signal of this id had come before; this one changed nothing.
-    Duplicate,
-}
+use crate::{housekeeping, results, store, timers, topics};
 
 /// How long a caller waits for its answer, at most: longer than a Postgres restart, shorter than common proxies wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -479,6 +418,8 @@ fn spawn(
     let rest_stop = CancellationToken::new();
     let (drain, drained) = oneshot::channel();
     let batcher = tokio::spawn(batcher::run(Arc::clone(shell), received, drained));
+    let mut rest = JoinSet::new();
+    rest.spawn(topics::keep(Arc::clone(shell), kafka.clone(), rest_stop.clone()));
     let mut sources = JoinSet::new();
     sources.spawn(results::consume(
         Arc::clone(shell),
@@ -497,7 +438,6 @@ fn spawn(
         inbound.clone(),
         closing.clone(),
     ));
-    let mut rest = JoinSet::new();
     rest.spawn(housekeeping::heartbeat(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(housekeeping::retention(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(Arc::clone(&shell.publisher).sweep(shell.pool.clone(), rest_stop.clone()));
@@ -527,71 +467,4 @@ async fn answered<T>(answer: oneshot::Receiver<Result<T, EngineError>>) -> Resul
             ANSWER_TIMEOUT.as_secs()
         ))),
     }
-}
-
-/// Checks what a caller says of a new saga; gives the size of its input.
-fn check_start(new: &NewSaga) -> Result<usize, EngineError> {
-    let bytes = json_bytes(&new.input);
-    if bytes > INPUT_BYTES_MAX {
-        return Err(EngineError::invalid(
-            "/input",
-            format!("has {bytes} bytes; at most {INPUT_BYTES_MAX}"),
-        ));
-    }
-    if let Some(key) = &new.idempotency_key {
-        check_text("/idempotencyKey", key, true)?;
-    }
-    if new.tags.len() > TAGS_MAX {
-        return Err(EngineError::invalid(
-            "/tags",
-            format!("has {} labels; at most {TAGS_MAX}", new.tags.len()),
-        ));
-    }
-    for (name, value) in &new.tags {
-        check_text("/tags", name, true)?;
-        check_text(&format!("/tags/{name}"), value, false)?;
-    }
-    if let Some(traceparent) = &new.traceparent {
-        check_text("/traceparent", traceparent, false)?;
-    }
-    Ok(bytes)
-}
-
-/// What goes into a text column and an index: not too long, and without the NUL that Postgres refuses.
-fn check_text(pointer: &str, text: &str, needed: bool) -> Result<(), EngineError> {
-    if needed && text.is_empty() {
-        return Err(EngineError::invalid(pointer, "must not be empty"));
-    }
-    if text.len() > KEY_BYTES_MAX {
-        return Err(EngineError::invalid(
-            pointer,
-            format!("has {} bytes; at most {KEY_BYTES_MAX}", text.len()),
-        ));
-    }
-    if text.contains('\0') {
-        return Err(EngineError::invalid(pointer, "must not contain U+0000"));
-    }
-    Ok(())
-}
-
-/// The size of a value as compact JSON, without making the text.
-fn json_bytes(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
-}
-
-/// What must be the same when an idempotency key is used again.
-fn request_hash(new: &NewSaga) -> String {
-    let request = serde_json::json!([new.workflow, new.version, new.input, new.business_key, new.tags]);
-    hex::encode(Sha256::digest(request.to_string().as_bytes()))
 }

@@ -10,8 +10,8 @@ use workflows::event::Event;
 use workflows::ids::SagaId;
 
 use crate::definition_cache::Deployed;
-use crate::engine::{Applied, SignalReceipt, StartedSaga};
 use crate::error::EngineError;
+use crate::requests::{Applied, SignalReceipt, StartedSaga};
 
 /// Something that is to happen to a saga.
 pub(crate) enum Item {

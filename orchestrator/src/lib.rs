@@ -20,15 +20,18 @@ mod inbound;
 mod messages;
 mod outbox;
 mod plan;
+mod requests;
 mod results;
 mod timers;
+mod topics;
 mod waiters;
 
 pub use clock::DatabaseClock;
 pub use definition_cache::{DefinitionCache, Deployed};
-pub use engine::{Applied, Engine, NewSaga, SignalReceipt, StartedSaga};
+pub use engine::Engine;
 pub use error::EngineError;
 pub use options::EngineOptions;
+pub use requests::{Applied, NewSaga, SignalReceipt, StartedSaga};
 
 /// Brings the database's schema up to date. Any number of processes may do so at once.
 pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {

@@ -14,6 +14,8 @@ pub const SECOND_LANE_BACKLOG_MIN: usize = 300;
 pub const LANES_MAX: usize = 2;
 /// Times a batch is read and applied again because somebody else moved one of its sagas, before it is split.
 pub const STALE_RETRIES_MAX: u32 = 5;
+/// The same for a saga that is alone in its batch: past it something is wrong, and its event is dropped with an error.
+pub const ALONE_RETRIES_MAX: u32 = 200;
 /// Live sagas whose state is kept in memory, about 4 KB each.
 pub const CACHED_SAGAS_MAX: usize = 20_000;
 /// Bytes of messages handed to the Kafka client and not yet acknowledged; past it, messages wait in the outbox table.

@@ -14,10 +14,10 @@ use workflows::{Refused, Transition};
 
 use crate::cache::{KnownSaga, SagaMeta};
 use crate::definition_cache::Deployed;
-use crate::engine::{Applied, SignalReceipt, StartedSaga};
 use crate::error::EngineError;
 use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
 use crate::messages::{self, Messages};
+use crate::requests::{Applied, SignalReceipt, StartedSaga};
 use crate::store::batch::{BatchWrite, OutboxRow, StartKey};
 
 /// What was read for a batch.
@@ -163,7 +163,8 @@ impl<'a> Planner<'a> {
                 }
                 return Ok(StartedSaga {
                     id: saga,
-                    replayed: true,
+                    // Its own key: the batch was committed before, and its answer lost.
+                    replayed: saga != start.saga,
                     definition: None,
                     state: None,
                     business_key: None,
@@ -171,8 +172,19 @@ impl<'a> Planner<'a> {
                 });
             }
         }
-        if current.is_some() {
-            return Err(EngineError::SagaExists(start.saga));
+        if let Some(current) = current {
+            if start.chosen_id {
+                return Err(EngineError::SagaExists(start.saga));
+            }
+            // Nobody else has this id: the batch was committed before, and its answer lost.
+            return Ok(StartedSaga {
+                id: start.saga,
+                replayed: false,
+                definition: Some(Arc::clone(&current.definition)),
+                state: Some(Arc::clone(&current.state)),
+                business_key: start.business_key.clone(),
+                at: current.state.started_at,
+            });
         }
         let now = self.around.now;
         let transition = guarded(start.saga, || {
