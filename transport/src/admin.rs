@@ -1,10 +1,13 @@
-//! Creates the topics that are missing.
+//! Creates the topics that are missing, and asks how far groups have read.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{KafkaConfig, QuietContext, REQUEST_TIMEOUT};
 use crate::error::TransportError;
@@ -48,6 +51,36 @@ pub async fn ensure_topics(config: &KafkaConfig, topics: &[String]) -> Result<()
         create(&admin, &lacking, config).await?;
     }
     wait_for(&admin, topics, config).await
+}
+
+/// The offsets that a consumer group has committed for a topic, by partition; those without any are left out.
+///
+/// # Errors
+/// If no broker answers within ten seconds.
+pub async fn committed_offsets(
+    config: &KafkaConfig,
+    group: &str,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, TransportError> {
+    let mut asker = config.client();
+    asker.set("group.id", group);
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, config.partitions as i32 - 1);
+    let answer = tokio::task::spawn_blocking(move || {
+        // It never subscribes, so it is no member and disturbs nobody.
+        let asker: BaseConsumer<QuietContext> = asker.create_with_context(QuietContext)?;
+        asker.committed_offsets(asked, REQUEST_TIMEOUT)
+    })
+    .await
+    .map_err(|_| TransportError::Closed)?
+    .map_err(TransportError::kafka(format!(
+        "asking for the offsets of group {group}"
+    )))?;
+    let committed = |element: TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some((element.partition(), offset)),
+        _ => None,
+    };
+    Ok(answer.elements().into_iter().filter_map(committed).collect())
 }
 
 async fn create(

@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::watch;
 
-use crate::config::{KafkaConfig, REQUEST_TIMEOUT};
+use crate::config::KafkaConfig;
 use crate::error::TransportError;
 use crate::offsets::{OffsetTracker, Ticket};
 
@@ -191,25 +191,6 @@ impl GroupConsumer {
         if tokio::time::timeout(LEAVE_TIMEOUT, done).await.is_err() {
             tracing::warn!("leaving the consumer group takes long; its session will run out instead");
         }
-    }
-
-    /// The group's committed offset for a partition, from the broker; for tests and tools. Blocks.
-    ///
-    /// # Errors
-    /// What librdkafka reports.
-    pub fn committed(&self, topic: &str, partition: i32) -> Result<Option<i64>, TransportError> {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition(topic, partition);
-        let answer = self
-            .inner
-            .committed_offsets(asked, REQUEST_TIMEOUT)
-            .map_err(TransportError::kafka("asking for committed offsets"))?;
-        Ok(answer
-            .find_partition(topic, partition)
-            .and_then(|element| match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            }))
     }
 
     fn context(&self) -> &GroupContext {

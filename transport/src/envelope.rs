@@ -58,6 +58,26 @@ impl EnvelopePacker {
     /// # Errors
     /// If it cannot be encoded as JSON; nothing was added then.
     pub fn push<T: Serialize>(&mut self, topic: &str, partition: i32, item: &T) -> Result<(), serde_json::Error> {
+        self.append(topic, partition, |payload| serde_json::to_writer(payload, item))
+    }
+
+    /// Adds an item that is JSON already.
+    pub fn push_encoded(&mut self, topic: &str, partition: i32, item: &[u8]) {
+        let added: Result<(), std::convert::Infallible> = self.append(topic, partition, |payload| {
+            payload.extend_from_slice(item);
+            Ok(())
+        });
+        match added {
+            Ok(()) => {}
+        }
+    }
+
+    fn append<E>(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         // A map keyed by (&str, i32) would spare this copy, at the price of another index; a batch has few topics and
         // the copy is as long as a topic's name.
         let key = (topic.to_owned(), partition);
@@ -74,7 +94,7 @@ impl EnvelopePacker {
         if open.items > 0 {
             open.payload.push(b',');
         }
-        if let Err(error) = serde_json::to_writer(&mut open.payload, item) {
+        if let Err(error) = write(&mut open.payload) {
             open.payload.truncate(before);
             return Err(error);
         }

@@ -1,5 +1,6 @@
 //! Sends messages in the order of its callers, and says when the broker has them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -113,28 +114,20 @@ impl Producer {
     ///
     /// The message is sent whether or not the future is polled.
     pub fn send(&self, message: Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
-        let sent = self.enqueue(message);
-        async move {
-            let delivery = match sent {
-                Sent::Enqueued(delivery) => delivery,
-                Sent::Overflowed(enqueued) => enqueued.await.map_err(|_| TransportError::Closed)??,
-                Sent::Refused(error) => return Err(error),
-            };
-            match delivery.await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err((source, message))) => Err(undelivered(rdkafka::Message::topic(&message), source)),
-                Err(_) => Err(TransportError::Closed),
-            }
-        }
+        acknowledged(self.enqueue(Cow::Owned(message)))
     }
 
+    /// The same, for a caller who keeps the message to send it again should this fail.
+    pub fn send_copy(&self, message: &Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
+        acknowledged(self.enqueue(Cow::Borrowed(message)))
+    }
     /// Messages that the broker has not acknowledged yet.
     pub fn unacknowledged(&self) -> usize {
         let queue = self.lock();
         queue.overflow.len() + usize::try_from(queue.client.in_flight_count()).unwrap_or(0)
     }
 
-    fn enqueue(&self, message: Outgoing) -> Sent {
+    fn enqueue(&self, message: Cow<'_, Outgoing>) -> Sent {
         let mut queue = self.lock();
         if queue.overflow.is_empty() {
             match queue.try_send(&message, &self.shared.config) {
@@ -149,7 +142,7 @@ impl Producer {
         }
         let (sender, receiver) = oneshot::channel();
         queue.overflow.push_back(Waiting {
-            message,
+            message: message.into_owned(),
             enqueued: sender,
         });
         if !queue.pumping {
@@ -211,6 +204,19 @@ impl Queue {
             }
             Err((error, _)) => Err(error),
         }
+    }
+}
+
+async fn acknowledged(sent: Sent) -> Result<(), TransportError> {
+    let delivery = match sent {
+        Sent::Enqueued(delivery) => delivery,
+        Sent::Overflowed(enqueued) => enqueued.await.map_err(|_| TransportError::Closed)??,
+        Sent::Refused(error) => return Err(error),
+    };
+    match delivery.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((source, message))) => Err(undelivered(rdkafka::Message::topic(&message), source)),
+        Err(_) => Err(TransportError::Closed),
     }
 }
 
