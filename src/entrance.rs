@@ -1,7 +1,6 @@
 //! A door that opens before the house is ready: while a process waits for Postgres, it already says that it lives and is
 //! not ready, so that whoever watches it neither kills it nor sends it work.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,19 +64,16 @@ impl Entrance {
     }
 }
 
-fn answer(routes: Option<Router>, request: Request) -> impl Future<Output = Response> + Send {
-    async move {
-        match routes {
-            Some(router) => match router.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
-            None if request.uri().path() == "/health/live" => StatusCode::OK.into_response(),
-            None => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "starting: waiting for what this process needs\n",
-            )
-                .into_response(),
+async fn answer(routes: Option<Router>, request: Request) -> Response {
+    match routes {
+        Some(router) => match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None if request.uri().path() == "/health/live" => StatusCode::OK.into_response(),
+        None => {
+            let why = "starting: waiting for what this process needs\n";
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
     }
 }

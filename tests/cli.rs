@@ -3,8 +3,6 @@
 
 use std::process::{Command, Output};
 
-use insta::assert_snapshot;
-
 /// Runs the program with nothing set but what the test sets.
 fn sagaline(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -29,14 +27,58 @@ fn story(output: &Output) -> String {
     )
 }
 
+/// That each of these is somewhere in the text.
+fn assert_says(text: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+    }
+}
+
 #[test]
 fn the_help_lists_every_command() {
-    assert_snapshot!(story(&sagaline(&["--help"], &[])));
+    let output = sagaline(&["--help"], &[]);
+    assert!(output.status.success());
+    let commands = [
+        "dev",
+        "orchestrator",
+        "gateway",
+        "worker",
+        "migrate",
+        "sandbox",
+        "saga",
+        "workflow",
+        "schedule",
+        "audit",
+        "bench",
+        "settings",
+        "completions",
+    ];
+    let help = String::from_utf8(output.stdout).unwrap();
+    for command in commands {
+        assert!(
+            help.lines()
+                .any(|line| line.trim_start().starts_with(&format!("{command} "))),
+            "{command}:\n{help}"
+        );
+    }
+    assert_says(&help, &["--output", "--log-format", "--config", "Exit codes: 0"]);
 }
 
 #[test]
 fn dev_explains_itself() {
-    assert_snapshot!(story(&sagaline(&["dev", "--help"], &[])));
+    let help = story(&sagaline(&["dev", "--help"], &[]));
+    assert_says(
+        &help,
+        &[
+            "exit 0",
+            "--data-dir",
+            "[default: .sagaline]",
+            "--port",
+            "[default: 3000]",
+            "--ops-port",
+            "--fresh",
+        ],
+    );
 }
 
 #[test]
@@ -70,18 +112,28 @@ fn settings_that_are_wrong_are_listed_together() {
 
 #[test]
 fn settings_that_are_missing_are_listed_together() {
-    assert_snapshot!(story(&sagaline(&["orchestrator"], &[])));
+    let story = story(&sagaline(&["orchestrator"], &[]));
+    assert_says(
+        &story,
+        &["exit 2", "- DATABASE_URL is not set", "- KAFKA_BROKERS is not set"],
+    );
 }
 
 #[test]
 fn an_unknown_queue_is_wrong_usage_and_the_known_ones_are_named() {
-    assert_snapshot!(story(&sagaline(
-        &["worker", "--queues", "seats,chairs"],
+    let variables = [
+        ("DATABASE_URL", "postgres://localhost/x"),
+        ("KAFKA_BROKERS", "localhost:9092"),
+    ];
+    let story = story(&sagaline(&["worker", "--queues", "seats,chairs"], &variables));
+    assert_says(
+        &story,
         &[
-            ("DATABASE_URL", "postgres://localhost/x"),
-            ("KAFKA_BROKERS", "localhost:9092")
-        ]
-    )));
+            "exit 2",
+            "there is no queue \"chairs\"",
+            "seats, payments, notifications, reference",
+        ],
+    );
 }
 
 #[test]
@@ -95,7 +147,15 @@ fn settings_are_shown_without_passwords() {
     let output = sagaline(&["settings", "--output", "jsonl"], &variables);
     let story = story(&output);
     assert!(!story.contains("hunter2"), "{story}");
-    assert_snapshot!(story);
+    assert_says(
+        &story,
+        &[
+            "exit 0",
+            "postgres://shop:***@db:5432/shop",
+            "smtp://mailer:***@mail:587",
+            "\"value\":\"15m\"",
+        ],
+    );
 }
 
 #[test]

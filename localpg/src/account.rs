@@ -124,7 +124,7 @@ fn enters(dir: &Path, uid: u32, gid: u32) -> bool {
     } else {
         0
     };
-    meta.mode() >> shift & 1 == 1
+    (meta.mode() >> shift) & 1 == 1
 }
 
 /// Names a fallback directory after the wanted one (FNV-1a), so that a restart finds its data again.

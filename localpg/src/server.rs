@@ -1,7 +1,7 @@
 //! The server's process, from its start to its end.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -171,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-fn command(cluster: &Cluster, port: u16, settings: &[(String, String)], log_file: &PathBuf) -> Result<Command, Error> {
+fn command(cluster: &Cluster, port: u16, settings: &[(String, String)], log_file: &Path) -> Result<Command, Error> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

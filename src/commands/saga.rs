@@ -211,7 +211,7 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
                 payload: arguments::json(&payload)?,
             };
             let receipt = engine.client(global)?.signal(saga, signal).await?;
-            output::print_one(global.output, &receipt, |receipt| text_of(receipt))
+            output::print_one(global.output, &receipt, text_of)
         }
         SagaCommand::Retry { target, step, input } => {
             let input = input.as_deref().map(arguments::json).transpose()?;

@@ -114,9 +114,7 @@ impl Sources {
         let default = catalog::of(key)
             .default
             .expect("settings read with `required` have a default in the catalog");
-        let default = parse(default)
-            .ok()
-            .expect("the catalog's defaults are valid, as a test shows");
+        let default = parse(default).expect("the catalog's defaults are valid, as a test shows");
         self.optional(key, parse).unwrap_or(default)
     }
 

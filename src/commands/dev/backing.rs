@@ -37,7 +37,6 @@ impl Backing {
         settings: &Settings,
         webhook_url: &str,
         progress: &Progress,
-        _stop: &CancellationToken,
     ) -> anyhow::Result<(Backing, Settings)> {
         let mut settings = settings.clone();
         let mut backing = Backing {

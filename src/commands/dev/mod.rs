@@ -67,7 +67,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
 
     let never = CancellationToken::new();
     let webhook_url = format!("{gateway}/webhooks/stripe");
-    let (backing, settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress, &never).await?;
+    let (backing, settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress).await?;
     let ready = Ready {
         ready: true,
         gateway,
