@@ -104,10 +104,19 @@ fn settings_that_are_wrong_are_listed_together() {
         ("SAGALINE_KAFKA_PARTITIONS", "many"),
         ("SAGALINE_BOOKING_HOLD", "soon"),
     ];
-    assert_snapshot!(story(&sagaline(
+    let story = story(&sagaline(
         &["worker", "--queues", "seats", "--brokers", "nowhere"],
-        &variables
-    )));
+        &variables,
+    ));
+    let wanted = [
+        "exit 2",
+        "- DATABASE_URL: it must begin with postgres://",
+        "- SAGALINE_KAFKA_PARTITIONS (\"many\"): it must be a whole number from 1 to 1000",
+        "- the flag for kafka.brokers (\"nowhere\"): \"nowhere\" is not host:port",
+        "- SAGALINE_BOOKING_HOLD (\"soon\"): ",
+    ];
+    assert_says(&story, &wanted);
+    assert!(!story.contains("hunter2"), "{story}");
 }
 
 #[test]
