@@ -79,7 +79,7 @@ pub fn router(ops: Ops) -> Router {
     router
         .merge(health::openapi_route(description))
         .fallback(no_such_route)
-        .layer(from_fn(method_not_allowed))
+        .layer(from_fn(describe_errors))
         .layer(CatchPanicLayer::custom(panicked))
         // The largest that any route takes; each has its own limit below it, answered with problem details.
         .layer(DefaultBodyLimit::max(BULK_BODY_BYTES_MAX))
@@ -122,36 +122,53 @@ async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> Problem
     ProblemDetails::new(ProblemKind::NoSuchRoute, detail)
 }
 
-/// Gives axum's bare refusals (405, and 413 of the outer limit) the form of all other errors.
-async fn method_not_allowed(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+/// Gives axum's bare refusals the form of all other errors, and names the request's trace in each.
+async fn describe_errors(request: Request, next: Next) -> Response {
+    let traced = request.headers().contains_key("traceparent");
+    let trace_id = traced.then(|| extract::traceparent(request.headers())).flatten();
     let response = next.run(request).await;
-    let described = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|it| it == "application/problem+json");
-    if described {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
-    match response.status() {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let allow = response.headers().get(header::ALLOW).cloned();
-            let detail = format!("{method} is not possible on {path}");
-            let mut answer = ProblemDetails::new(ProblemKind::MethodNotAllowed, detail).into_response();
-            if let Some(allow) = allow {
-                answer.headers_mut().insert(header::ALLOW, allow);
-            }
-            answer
-        }
+    let response = match response.extensions().get::<ProblemDetails>() {
+        Some(_) => response,
+        None => described(response),
+    };
+    let problem = response.extensions().get::<ProblemDetails>();
+    let (Some(trace_id), Some(problem)) = (trace_id, problem) else {
+        return response;
+    };
+    // `version-trace-parent-flags`
+    let trace_id = trace_id.split('-').nth(1).map(str::to_owned);
+    let body = serde_json::to_vec(&ProblemDetails {
+        trace_id,
+        ..problem.clone()
+    });
+    let body = body.expect("problem details are plain data");
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, body.into())
+}
+
+/// What axum refuses by itself: 405, 413 of the outer limit, bodies that end early.
+fn described(response: Response) -> Response {
+    let problem = match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => ProblemDetails::new(
+            ProblemKind::MethodNotAllowed,
+            "this method is not possible on this path; see `Allow`",
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("the body is larger than {BULK_BODY_BYTES_MAX} bytes");
-            ProblemDetails::new(ProblemKind::TooLarge, detail).into_response()
+            ProblemDetails::new(ProblemKind::TooLarge, detail)
         }
-        StatusCode::BAD_REQUEST => {
-            ProblemDetails::new(ProblemKind::Malformed, "the body could not be read to its end").into_response()
-        }
-        _ => response,
+        StatusCode::BAD_REQUEST => ProblemDetails::new(ProblemKind::Malformed, "the body could not be read to its end"),
+        _ => return response,
+    };
+    let mut answer = problem.into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
     }
+    answer
 }
 
 fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {

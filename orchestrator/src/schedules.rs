@@ -335,19 +335,18 @@ fn stored_calendar(schedule: &Schedule) -> Result<Calendar, ClientError> {
 }
 
 /// Pauses or resumes a schedule.
-pub(crate) async fn pause(pool: &PgPool, name: &str, paused: bool) -> Result<Schedule, ClientError> {
-    let mut transaction = pool.begin().await?;
+pub(crate) async fn pause(engine: &Engine, name: &str, paused: bool) -> Result<Schedule, ClientError> {
+    let mut transaction = engine.pool().begin().await?;
     let schedule = store::lock(&mut transaction, name)
         .await?
         .ok_or_else(|| unknown(name))?;
     if schedule.paused == paused {
         return Ok(schedule);
     }
-    let now = Timestamp(crate::store::clock_micros(pool).await? / 1_000);
     let next = if paused {
         None
     } else {
-        stored_calendar(&schedule)?.after(now)
+        stored_calendar(&schedule)?.after(engine.now())
     };
     let schedule = store::set_paused(&mut transaction, name, paused, next).await?;
     transaction.commit().await?;

@@ -12,9 +12,6 @@ use workflows::ids::{SagaId, Timestamp};
 use super::problem::{ApiError, ProblemDetails, ProblemKind};
 use crate::client::{ClientError, WAIT_MAX};
 
-/// Characters of an idempotency key: two UUIDs and a word fit with room to spare, and it is an index key.
-pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
-
 /// A JSON body as `T`; an error names the place by a JSON Pointer.
 pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, ApiError> {
     let content_type = headers

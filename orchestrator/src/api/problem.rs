@@ -308,6 +308,8 @@ impl IntoResponse for ProblemDetails {
         if let Some(value) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
+        // For the layer that knows the request's trace.
+        response.extensions_mut().insert(self);
         response
     }
 }

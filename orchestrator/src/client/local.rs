@@ -336,7 +336,7 @@ impl EngineClient for LocalClient {
     }
 
     async fn pause_schedule(&self, name: &str, paused: bool) -> Result<Schedule, ClientError> {
-        schedules::pause(self.engine.pool(), name, paused).await
+        schedules::pause(&self.engine, name, paused).await
     }
 
     async fn run_schedule(&self, name: &str) -> Result<Firing, ClientError> {

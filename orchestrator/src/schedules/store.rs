@@ -1,4 +1,7 @@
 //! The schedules' SQL: one function per query, named for its effect.
+//!
+//! Locks are taken in one order, so that no deadlock can form: a schedule before its firings, firings by schedule and
+//! due time; whoever needs only what is free skips what is locked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,13 +133,21 @@ pub(crate) async fn set_paused(
     schedule(&row)
 }
 
-/// Deletes a schedule and its firings; false: there was none.
+/// Deletes a schedule and its firings; false: there was none. The firings are locked in the order that everyone locks
+/// them in; a cascade alone would take them as they lie in the table.
 pub async fn delete(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("delete from saga.schedules where name = $1")
+    let mut transaction = pool.begin().await?;
+    let found = lock(&mut transaction, name).await?.is_some();
+    sqlx::query("select from saga.firings where schedule = $1 order by schedule, due_at for update")
         .bind(name)
-        .execute(pool)
+        .execute(&mut *transaction)
         .await?;
-    Ok(done.rows_affected() > 0)
+    sqlx::query("delete from saga.schedules where name = $1")
+        .bind(name)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(found)
 }
 
 /// A schedule's latest firings, newest first.
@@ -193,9 +204,13 @@ pub(crate) async fn busy(
 /// Firings whose sagas have settled no longer stand in the way. (Sagas that are gone have settled long ago.)
 pub(crate) async fn close_settled(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
-        "update saga.firings as firing set open = false where firing.open and firing.outcome = 'started' \
-         and not exists (select from saga.sagas where id = firing.saga_id \
-                         and status in ('running', 'waiting', 'compensating', 'paused'))",
+        "update saga.firings as firing set open = false from ( \
+             select schedule, due_at from saga.firings as candidate \
+             where open and outcome = 'started' and not exists ( \
+                 select from saga.sagas where id = candidate.saga_id \
+                 and status in ('running', 'waiting', 'compensating', 'paused')) \
+             order by schedule, due_at for update skip locked) as settled \
+         where firing.schedule = settled.schedule and firing.due_at = settled.due_at",
     )
     .execute(connection)
     .await?;
@@ -271,12 +286,15 @@ pub(crate) async fn move_on(
 pub(crate) async fn release_queued(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "update saga.firings as firing set outcome = 'claimed', lease_until = now() from ( \
-             select distinct on (schedule) schedule, due_at from saga.firings as waiting \
-             where open and outcome = 'queued' and not exists ( \
-                 select from saga.firings as other \
-                 where other.schedule = waiting.schedule and other.open and other.outcome <> 'queued') \
-             order by schedule, due_at) as oldest \
-         where firing.schedule = oldest.schedule and firing.due_at = oldest.due_at and firing.outcome = 'queued'",
+             select queued.schedule, queued.due_at from saga.firings as queued join ( \
+                 select schedule, min(due_at) as due_at from saga.firings as waiting \
+                 where open and outcome = 'queued' and not exists ( \
+                     select from saga.firings as other \
+                     where other.schedule = waiting.schedule and other.open and other.outcome <> 'queued') \
+                 group by schedule) as oldest using (schedule, due_at) \
+             where queued.outcome = 'queued' \
+             order by queued.schedule, queued.due_at for update of queued skip locked) as free \
+         where firing.schedule = free.schedule and firing.due_at = free.due_at and firing.outcome = 'queued'",
     )
     .execute(connection)
     .await?;
@@ -323,11 +341,15 @@ pub(crate) async fn finish(pool: &PgPool, finished: &[Finished]) -> Result<(), s
     let notes: Vec<Option<&str>> = finished.iter().map(|it| it.note.as_deref()).collect();
     let open: Vec<bool> = finished.iter().map(|it| it.open).collect();
     sqlx::query(
-        "update saga.firings as firing set outcome = new.outcome, saga_id = new.saga_id, note = new.note, \
-         open = new.open from \
-         unnest($1::text[], $2::timestamptz[], $3::text[], $4::uuid[], $5::text[], $6::boolean[]) \
-             as new (schedule, due_at, outcome, saga_id, note, open) \
-         where firing.schedule = new.schedule and firing.due_at = new.due_at and firing.outcome = 'claimed'",
+        "with new as ( \
+             select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::uuid[], $5::text[], $6::boolean[]) \
+                 as new (schedule, due_at, outcome, saga_id, note, open)), \
+         mine as ( \
+             select firing.schedule, firing.due_at from saga.firings as firing join new using (schedule, due_at) \
+             where firing.outcome = 'claimed' order by firing.schedule, firing.due_at for update of firing) \
+         update saga.firings as firing set outcome = new.outcome, saga_id = new.saga_id, note = new.note, \
+             open = new.open from new join mine using (schedule, due_at) \
+         where firing.schedule = mine.schedule and firing.due_at = mine.due_at and firing.outcome = 'claimed'",
     )
     .bind(schedules)
     .bind(due)
@@ -355,7 +377,8 @@ pub(crate) async fn purge(pool: &PgPool, keep: Duration, limit: i64) -> Result<u
     let done = sqlx::query(
         "delete from saga.firings where (schedule, due_at) in ( \
              select schedule, due_at from saga.firings where not open \
-             and greatest(due_at, claimed_at) < now() - make_interval(secs => $1) limit $2)",
+             and greatest(due_at, claimed_at) < now() - make_interval(secs => $1) \
+             order by schedule, due_at limit $2 for update skip locked)",
     )
     .bind(keep.as_secs_f64())
     .bind(limit)

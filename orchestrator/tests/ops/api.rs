@@ -126,6 +126,11 @@ async fn bad_input_is_refused_by_name() {
     assert!(wrong_method.headers().contains_key("allow"));
     problem(wrong_method, 405, "method-not-allowed").await;
 
+    let traced = http.get(ops.url("/v1/nothing"));
+    let traced = traced.header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let traced = problem(traced.send().await.unwrap(), 404, "no-such-route").await;
+    assert_eq!(traced["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
+
     let saga = ops.local.start(patient("x")).await.unwrap().saga.id;
     let command = |body: Value| {
         http.post(ops.url(&format!("/v1/sagas/{saga}/commands")))

@@ -28,6 +28,8 @@ pub struct TestOps {
 
 impl TestOps {
     pub async fn start() -> TestOps {
+        // As the binary does; a second time is no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let database = testkit::migrated_database().await;
         let broker = InProcessBroker::start(4).unwrap();
         let engine = engine(&database, &broker).await;
