@@ -45,15 +45,15 @@ impl Binaries {
     }
 }
 
-/// Among what is installed: the wanted major version, else the newest.
+/// Among what is installed: the wanted major version, else the newest; the first found of equals.
 fn choose(found: Vec<Binaries>, wanted: Option<u32>) -> Option<Binaries> {
-    match wanted {
-        Some(major) => found.into_iter().find(|binaries| binaries.major == major),
-        None => found
-            .into_iter()
-            .filter(|binaries| binaries.major >= MAJOR_MIN)
-            .max_by_key(|binaries| binaries.major),
-    }
+    let fits = |binaries: &Binaries| wanted.map_or(binaries.major >= MAJOR_MIN, |major| binaries.major == major);
+    // Of several equal ones, `max_by_key` gives the last.
+    found
+        .into_iter()
+        .rev()
+        .filter(fits)
+        .max_by_key(|binaries| binaries.major)
 }
 
 /// Everything installed, in the order `pg_config`, Debian's layout, PATH.
@@ -168,5 +168,10 @@ mod tests {
         assert_eq!(choose(vec![at(14), at(16), at(15)], Some(15)), Some(at(15)));
         assert_eq!(choose(vec![at(16)], Some(15)), None);
         assert_eq!(choose(vec![at(9)], None), None);
+        let twin = Binaries {
+            dir: "/twin".into(),
+            major: 16,
+        };
+        assert_eq!(choose(vec![at(16), twin], None), Some(at(16)));
     }
 }
