@@ -36,7 +36,7 @@ pub struct Switches {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookSwitches {
-    /// Where to; none: nowhere.
+    /// Where to, over plain HTTP; none: nowhere.
     pub url: Option<String>,
     /// Wait before the first delivery.
     pub delay_ms: Range,

@@ -67,9 +67,6 @@ pub enum SandboxError {
     /// Its listener does not work.
     #[error("the Stripe sandbox cannot listen")]
     Listen(#[source] io::Error),
-    /// The client for webhooks can't be made.
-    #[error("the Stripe sandbox cannot send webhooks")]
-    Webhooks(#[from] reqwest::Error),
     /// A switch is out of range.
     #[error("the Stripe sandbox's switches are wrong: {0}")]
     Switches(String),
@@ -140,7 +137,7 @@ pub async fn start(
             source,
         })?;
     }
-    let sender = Sender::new(options.webhook_secret.clone(), shutdown.clone())?;
+    let sender = Sender::new(options.webhook_secret.clone(), shutdown.clone());
     let shared = Shared(Arc::new(SharedInner {
         store: Mutex::new(store),
         sender,

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use hmac::{Hmac, KeyInit, Mac};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -84,7 +88,7 @@ pub(crate) struct Delivery {
 pub(crate) struct Sender(Arc<Inner>);
 
 struct Inner {
-    client: reqwest::Client,
+    client: Client<HttpConnector, Body>,
     secret: String,
     permits: Semaphore,
     shutdown: CancellationToken,
@@ -96,10 +100,9 @@ struct Inner {
 }
 
 impl Sender {
-    pub fn new(secret: String, shutdown: CancellationToken) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder().timeout(DELIVERY_TIMEOUT).build()?;
-        Ok(Sender(Arc::new(Inner {
-            client,
+    pub fn new(secret: String, shutdown: CancellationToken) -> Self {
+        Sender(Arc::new(Inner {
+            client: Client::builder(TokioExecutor::new()).build_http(),
             secret,
             permits: Semaphore::new(DELIVERIES_AT_ONCE),
             shutdown,
@@ -108,7 +111,7 @@ impl Sender {
             given_up: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
-        })))
+        }))
     }
 
     pub fn deliveries(&self) -> Deliveries {
@@ -162,19 +165,22 @@ impl Inner {
             return false;
         };
         let signature = sign(&self.secret, chrono::Utc::now().timestamp(), payload);
-        let request = self
-            .client
-            .post(url)
+        let request = hyper::Request::post(url)
             .header("content-type", "application/json; charset=utf-8")
             .header("stripe-signature", signature)
             .header("user-agent", "Stripe/1.0 (sandbox)")
-            .body(payload.to_owned());
-        match request.send().await {
-            Ok(response) => response.status().is_success(),
-            Err(error) => {
+            .body(Body::from(payload.to_owned()));
+        let Ok(request) = request else {
+            tracing::warn!(url, "webhooks can't be sent to what is not a URL");
+            return false;
+        };
+        match tokio::time::timeout(DELIVERY_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(response)) => response.status().is_success(),
+            Ok(Err(error)) => {
                 tracing::debug!(%error, url, "a webhook could not be delivered");
                 false
             }
+            Err(_) => false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::classify::{CallError, Verdict, classify};
-use super::contract::{CODES, Charged, PaymentInput};
+use super::contract::{CODES, Charged, PaymentInput, SAME_KEY_CODES};
 use super::store::{self, Payment, Status};
 use super::{Payments, Unconfirmed, failure_json, is_spent, provider_error, settled, unanswered, unknown};
 use crate::activity::TaskContext;
@@ -68,6 +68,13 @@ impl Payments {
             verdict @ (Verdict::Retryable { .. } | Verdict::Permanent { .. }) if is_decline(&error) => {
                 self.fail(payment, verdict.into_failure()).await
             }
+            // Not done, and the next attempt goes on with this very intent.
+            Verdict::Retryable { code, message, details } if SAME_KEY_CODES.contains(&code) => Err(Failure::Failed {
+                code,
+                message,
+                retryable: true,
+                details,
+            }),
             // Not done. But a twin of this request may be on its way, so the intent is closed before that is said.
             verdict @ (Verdict::Retryable { .. } | Verdict::Permanent { .. }) => {
                 self.close(payment, verdict.into_failure()).await
@@ -89,8 +96,10 @@ impl Payments {
             Verdict::Unknown { .. } if is_spent(error) => provider_error(),
             verdict => verdict.into_failure(),
         };
-        if matches!(failure, Failure::Unknown { .. }) {
-            return Err(failure);
+        match &failure {
+            Failure::Unknown { .. } | Failure::Pending { .. } => return Err(failure),
+            Failure::Failed { code, .. } if SAME_KEY_CODES.contains(code) => return Err(failure),
+            Failure::Failed { .. } => {}
         }
         match store::abandon(&self.pool, &payment.key, &failure_json(&failure)).await {
             Ok(true) => Err(failure),

@@ -304,3 +304,6 @@ fn code(error: &ApiErrors) -> &str {
         .as_ref()
         .map_or_else(|| error.type_.as_str(), ApiErrorsCode::as_str)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ pub const CODES: &[&str] = &[
     "rate_limited",
     "refund_failed",
 ];
+/// Failures after which the next attempt keeps its key, for the request was not carried out. A definition that charges must list
+/// them as its step's `same_key_codes`: they don't close the payment, since the next attempt goes on with it.
+pub const SAME_KEY_CODES: &[&str] = &["provider_unavailable", "rate_limited"];
 /// Characters of a payment method's id, at most; Stripe's have about thirty.
 const PAYMENT_METHOD_CHARS_MAX: usize = 255;
 /// What Stripe takes at most, in minor units.

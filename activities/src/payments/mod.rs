@@ -11,6 +11,7 @@
 //!
 //! **Failed means never.** A definite failure lets the engine charge again under a new key, so it is only reported when
 //! this key's intent can no longer be paid: declined (Stripe detaches the payment method), cancelled, or never to be confirmed.
+//! The exceptions are [`contract::SAME_KEY_CODES`], after which the engine goes on with the same key.
 //!
 //! **Past the key's lifetime** (24 hours) Stripe would take the same request for a new one. The row knows the intent's
 //! id, so it is looked up by that; where there is no row any more, by its metadata ([`PaymentsConfig::key_lifetime`]).
@@ -140,6 +141,8 @@ impl Payments {
                 store::pending(&self.pool, &payment.key).await.map_err(unanswered)?;
                 Err(pending(intent))
             }
+            // It was being closed because Stripe had failed, and the answer to that was lost as well.
+            PaymentIntentStatus::Canceled if payment.confirm_spent => self.fail(payment, provider_error()).await,
             PaymentIntentStatus::Canceled => {
                 self.note(store::canceled(&self.pool, &payment.key).await);
                 Err(intent_canceled())

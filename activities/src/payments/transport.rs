@@ -36,6 +36,9 @@ pub enum ConfigError {
     /// The key. It is not shown.
     #[error("the payment provider's key has characters that a key can't have")]
     ApiKey,
+    /// TLS.
+    #[error("TLS can't be set up for the payment provider: {0}")]
+    Tls(String),
 }
 
 /// Sends requests to Stripe.
@@ -67,8 +70,10 @@ impl Transport {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(config.connect_timeout));
+        // Named, because a process in which several providers are linked has no default one.
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| ConfigError::Tls(error.to_string()))?
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(http);

@@ -1,0 +1,9 @@
+//! The payment activities over real HTTP: against the sandbox with a database of their own, and against `stripe-mock`.
+#![allow(clippy::unwrap_used)]
+
+mod cards;
+mod fences;
+mod interleavings;
+mod refunds;
+mod shop;
+mod stripe_mock;
