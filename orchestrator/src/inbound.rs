@@ -14,6 +14,10 @@ use crate::error::EngineError;
 use crate::requests::{Applied, SignalReceipt, StartedSaga};
 
 /// Something that is to happen to a saga.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are the many: a box would cost each an allocation"
+)]
 pub(crate) enum Item {
     /// It begins.
     Start(Box<StartItem>),
