@@ -1,5 +1,7 @@
 //! `sagaline audit`: do seats, holds and payments agree?
 
+mod money;
+
 use activities::seats;
 use activities::seats::audit::Finding;
 use anyhow::{Context, bail};
@@ -14,11 +16,12 @@ pub async fn run(global: &Global, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let pool = connect::database(url, 1, &shutdown::on_signal()?).await?;
-    let findings = seats::audit(&pool).await.context("auditing the seats")?;
+    let mut findings = seats::audit(&pool).await.context("auditing the seats")?;
+    findings.extend(money::audit(&pool).await.context("auditing the payments")?);
     output::print_list(global.output, &findings)?;
     match findings.len() {
         0 => {
-            eprintln!("seats and holds agree");
+            eprintln!("seats, holds and payments agree");
             Ok(())
         }
         rules => bail!("{rules} rules are broken"),
