@@ -11,6 +11,7 @@ use activities::Handler;
 use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::{Counter, Gauge};
 use rdkafka::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -127,7 +128,7 @@ impl QueueLoop {
                 _ = self.reported.recv_many(&mut reports, REPORTS_PER_TURN) => self.handle(&mut reports),
                 received = consumer.recv(), if !matches!(flow, Flow::Held(_)) => match received {
                     Ok(message) => self.take_ready(&consumer, message),
-                    Err(error) => tracing::warn!(queue = self.queue, %error, "reading tasks failed and goes on"),
+                    Err(error) => self.report_reading(&error),
                 },
             }
             self.start_waiting();
@@ -145,9 +146,19 @@ impl QueueLoop {
         while taken < self.options.batch_max {
             match consumer.recv_ready() {
                 Some(Ok(message)) => taken += self.take(consumer, &message),
-                Some(Err(error)) => tracing::warn!(queue = self.queue, %error, "reading tasks failed and goes on"),
+                Some(Err(error)) => self.report_reading(&error),
                 None => break,
             }
+        }
+    }
+
+    fn report_reading(&self, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            // The client has told of it already, and tells again each second.
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
+                tracing::debug!(queue = self.queue, %error, "reading tasks failed and goes on");
+            }
+            _ => tracing::warn!(queue = self.queue, %error, "reading tasks failed and goes on"),
         }
     }
 
