@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // Told to leave while it waited for Postgres: it did as it was told.
+        Err(error) if error.is::<connect::Stopped>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(if error.is::<settings::Problems>() {
