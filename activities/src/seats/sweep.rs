@@ -34,7 +34,10 @@ pub async fn sweep_expired_holds(pool: &PgPool, grace: Duration, limit: u32) -> 
     let mut transaction = pool.begin().await?;
     let seats = store::lock_idle_seats(&mut transaction, &claims).await?;
     let holds = store::read_holds(&mut *transaction, &claims).await?;
-    let (given_up, freed) = plan(&claims, &seats, &holds);
+    let Abandoned {
+        holds: given_up,
+        seats: freed,
+    } = abandoned(&claims, &seats, &holds);
     if !given_up.is_empty() {
         store::release_holds(&mut transaction, &given_up, &freed).await?;
     }
@@ -50,12 +53,14 @@ pub async fn sweep_expired_holds(pool: &PgPool, grace: Duration, limit: u32) -> 
     Ok(given_up.len() as u64)
 }
 
+/// What is to be freed.
+struct Abandoned<'a> {
+    holds: Vec<(&'a HoldKey, ReleaseReason)>,
+    seats: Vec<(SeatKey, Uuid)>,
+}
+
 /// Those that are still held, and locked whole.
-fn plan<'a>(
-    claims: &[&'a Claim],
-    seats: &Seats,
-    holds: &Holds,
-) -> (Vec<(&'a HoldKey, ReleaseReason)>, Vec<(SeatKey, Uuid)>) {
+fn abandoned<'a>(claims: &[&'a Claim], seats: &Seats, holds: &Holds) -> Abandoned<'a> {
     let (mut given_up, mut freed) = (Vec::new(), Vec::new());
     for claim in claims {
         let held = matches!(holds.get(&claim.hold), Some(Hold::Held { .. }));
@@ -65,7 +70,10 @@ fn plan<'a>(
             given_up.push((&claim.hold, ReleaseReason::Expired));
         }
     }
-    (given_up, freed)
+    Abandoned {
+        holds: given_up,
+        seats: freed,
+    }
 }
 
 /// What `seats.sweep` needs.
