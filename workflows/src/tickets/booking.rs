@@ -32,6 +32,9 @@ pub const PAYMENT_SIGNAL: &str = "payment_update";
 pub const EXPIRED: &str = "EXPIRED";
 /// The reason of a booking whose payment failed.
 pub const PAYMENT_FAILED: &str = "PAYMENT_FAILED";
+/// The reason of a booking that was paid after its hold had ended, and whose seats had gone to somebody else by then.
+/// Not `EXPIRED`: after that a late confirmation may take the seats again, after this one it must not.
+pub const SEATS_LOST: &str = "SEATS_LOST";
 /// The reason of a booking whose seats were taken.
 pub const SEATS_UNAVAILABLE: &str = "SEATS_UNAVAILABLE";
 
