@@ -1,10 +1,30 @@
 //! Refusals in Stripe's error shape.
 
+use std::ops::{Deref, DerefMut};
+
 use serde_json::{Map, Value, json};
 
-/// An answer other than success.
+/// An answer other than success. Boxed, because it is large and rare.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct Refusal(Box<Details>);
+
+impl Deref for Refusal {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
+/// What it says.
+#[derive(Clone, Debug)]
+pub(crate) struct Details {
     pub status: u16,
     pub kind: &'static str,
     pub code: Option<&'static str>,
@@ -18,7 +38,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub fn new(status: u16, kind: &'static str, code: Option<&'static str>, message: impl Into<String>) -> Self {
         let message = message.into();
-        Refusal {
+        Refusal(Box::new(Details {
             status,
             kind,
             code,
@@ -27,7 +47,7 @@ impl Refusal {
             param: None,
             charge: None,
             intent: None,
-        }
+        }))
     }
 
     pub fn invalid(code: &'static str, param: &str, message: impl Into<String>) -> Self {

@@ -69,7 +69,7 @@ fn nobody_pays_twice_and_never_means_never() {
 async fn tell(shop: &Shop, story: Vec<Vec<Act>>) -> Result<(), TestCaseError> {
     let booking = booking();
     let input = input(booking, "pm_card_visa");
-    let mut effect = 1;
+    let mut effect: u32 = 1;
     // Keys of which somebody was told that nothing was charged, nor ever will be.
     let mut never: BTreeSet<u32> = BTreeSet::new();
     let mut over = false;
