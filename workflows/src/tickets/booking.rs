@@ -333,7 +333,7 @@ fn confirm(durations: &Durations) -> Node {
                 (
                     code.to_owned(),
                     Route::Compensate {
-                        reason: Some(EXPIRED.to_owned()),
+                        reason: Some(SEATS_LOST.to_owned()),
                     },
                 )
             })
