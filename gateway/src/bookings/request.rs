@@ -137,7 +137,7 @@ impl BookingRequest {
     }
 }
 
-fn required<'a>(members: &mut Members, name: &'a str, errors: &mut Vec<FieldError>) -> Option<(Box<RawValue>, String)> {
+fn required(members: &mut Members, name: &str, errors: &mut Vec<FieldError>) -> Option<(Box<RawValue>, String)> {
     let pointer = format!("/{name}");
     match members.take(name, errors) {
         Some(raw) => Some((raw, pointer)),

@@ -168,7 +168,7 @@ async fn the_api_describes_itself() {
         for method in item.as_object().unwrap().keys() {
             operations.insert(format!("{} {path}", method.to_uppercase()));
             // What is described is there: anything but an unknown route or method.
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let answer = Answer::of(shop.request(method, &path)).await;
             assert!(!answer.text.contains("no-such-route"), "{path}: {}", answer.text);
