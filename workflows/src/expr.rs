@@ -225,7 +225,7 @@ impl Walk<'_> {
                 if let Expr::Ident(root) = &select.operand.expr
                     && root == "steps"
                     && !bound.contains(root)
-                    && !self.steps.iter().any(|step| *step == select.field)
+                    && !self.steps.contains(&select.field)
                 {
                     self.report(format!(
                         "`steps.{}`: the definition has no step of that name",

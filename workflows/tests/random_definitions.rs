@@ -217,7 +217,7 @@ impl Run<'_> {
             }
             11 if !self.world.seen.is_empty() => {
                 let (task, result) = self.world.seen[pick(self.world.seen.len())].clone();
-                if how % 2 == 0 {
+                if how.is_multiple_of(2) {
                     self.world.tasks.push(task)
                 } else {
                     self.world.results.push(result)
