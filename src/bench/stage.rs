@@ -11,6 +11,8 @@ use sqlx::postgres::PgPoolOptions;
 use transport::InProcessBroker;
 use transport::apache::ApacheKafka;
 use uuid::Uuid;
+use workflows::protocol::{RESULTS_TOPIC, tasks_topic};
+use workflows::tickets::reference;
 
 use orchestrator::client::{EngineClient as _, HttpClient};
 
@@ -103,7 +105,7 @@ impl Stage {
         }
         let client = HttpClient::new(&format!("http://{}", self.targets[0]))?;
         client
-            .deploy(workflows::tickets::reference::definition())
+            .deploy(reference::definition())
             .await
             .context("deploying the workflow")?;
         Ok(())
@@ -182,6 +184,8 @@ async fn broker(
     if !apache {
         say("starting the in-process broker");
         let broker = InProcessBroker::start(PARTITIONS)?;
+        // A message that came before its topic would make it, with a number of partitions of the broker's own.
+        broker.create_topics(&[tasks_topic(reference::QUEUE), RESULTS_TOPIC.to_owned()])?;
         let brokers = broker.brokers();
         return Ok((RunningBroker::InProcess { _broker: broker }, brokers));
     }

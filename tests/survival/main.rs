@@ -50,14 +50,16 @@ async fn kafka_goes_away_and_loses_and_repeats_messages() {
 
 async fn survive(kind: Kind, story: Story, bookings: u64) {
     let _stage = STAGE.lock().await;
+    // As in `main`: reqwest wants one even for plain HTTP. An error only says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let bookings = setting("SAGALINE_SURVIVAL_BOOKINGS").unwrap_or(bookings);
     let seed = setting("SAGALINE_SURVIVAL_SEED").unwrap_or_else(|| rand::rng().random());
     eprintln!("{story:?} on {kind:?}: {bookings} bookings, SAGALINE_SURVIVAL_SEED={seed}");
 
     let mails = Mails::default();
     let mut platform = Platform::start(kind, mails.serve().await).await;
-    // About as many seats as are wanted: some are wanted twice, and go to one.
-    let seats = (bookings * 2).max(100);
+    // Few enough that many are wanted by more than one, and many enough that most buyers get theirs.
+    let seats = (bookings * 4).max(100);
     buyers::open_sale(&platform.pool, seats).await;
 
     let begun = Instant::now();

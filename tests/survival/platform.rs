@@ -12,6 +12,9 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use transport::InProcessBroker;
 use transport::apache::ApacheKafka;
+use workflows::Compiled;
+use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
+use workflows::tickets::{booking, sweep};
 
 /// How long a service may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -49,7 +52,11 @@ impl Broker {
                 let kafka = ApacheKafka::start(&dir.join("kafka"), free_port()).await;
                 Broker::Apache(Some(kafka.expect("Apache Kafka starts")))
             }
-            Kind::InProcess => Broker::InProcess(InProcessBroker::start(PARTITIONS).expect("the broker starts")),
+            Kind::InProcess => {
+                let broker = InProcessBroker::start(PARTITIONS).expect("the broker starts");
+                broker.create_topics(&topics()).expect("it takes topics");
+                Broker::InProcess(broker)
+            }
         }
     }
 
@@ -246,6 +253,23 @@ impl Platform {
         let tail = |service: &Service| format!("--- {}\n{}\n", service.name, service.log_tail());
         self.services.iter().map(tail).collect()
     }
+}
+
+/// Every topic there will be. The in-process broker makes one with another number of partitions when a message for it
+/// comes before its creation, which is what happens to a platform whose processes are killed while they start.
+fn topics() -> Vec<String> {
+    let definitions = [booking::definition(&booking::Durations::default()), sweep::definition()];
+    let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
+    let queues: Vec<String> = compiled.iter().flat_map(Compiled::queues).collect();
+    let mut topics: Vec<String> = compiled.iter().flat_map(Compiled::topics).collect();
+    topics.extend(
+        queues
+            .iter()
+            .flat_map(|queue| [tasks_topic(queue), poison_topic(queue)]),
+    );
+    topics.push(RESULTS_TOPIC.to_owned());
+    topics.push(poison_topic("results"));
+    topics
 }
 
 /// Under root another user runs Postgres, and has to get through.
