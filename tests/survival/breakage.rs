@@ -170,9 +170,7 @@ impl Gremlin {
         let mut messages = 0;
         for topic in TOPICS {
             for partition in 0..PARTITIONS as i32 {
-                let (low, high) = consumer
-                    .fetch_watermarks(topic, partition, Duration::from_secs(10))
-                    .unwrap();
+                let (low, high) = watermarks(&consumer, topic, partition);
                 messages += (high - low) as u64;
             }
         }
@@ -182,6 +180,21 @@ impl Gremlin {
             .await
             .expect("the broker deletes");
         messages
+    }
+}
+
+/// A broker that has just come back may not lead its partitions yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
+            Ok(watermarks) => return watermarks,
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{topic} {partition}: {error}"
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
