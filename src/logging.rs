@@ -18,10 +18,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends what the process reports to stderr, from `default_level` on unless [`FILTER_VARIABLE`] says otherwise.
-pub fn init(format: LogFormat, default_level: &str) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},rdkafka=error,librdkafka=error,sqlx=warn")));
+/// Sends what the process reports to stderr, by `default_filter` unless [`FILTER_VARIABLE`] says otherwise.
+pub fn init(format: LogFormat, default_filter: &str) {
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -33,7 +33,9 @@ struct Dev {
 
 impl Dev {
     async fn start(data_dir: &Path) -> Dev {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+        // The TLS library wants one to be named, even where no TLS is spoken.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
             .args([
                 "dev",
                 "--port",
@@ -53,22 +55,20 @@ impl Dev {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = process.stdout.take().unwrap();
+        let mut dev = Dev {
+            process,
+            ready: Value::Null,
+            http: reqwest::Client::new(),
+        };
+        let stdout = dev.process.stdout.take().unwrap();
         let line = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
         });
-        let line = tokio::time::timeout(START_LIMIT, line)
-            .await
-            .expect("dev is ready in time")
-            .unwrap()
-            .unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
-        Dev {
-            process,
-            ready,
-            http: reqwest::Client::new(),
-        }
+        let line = tokio::time::timeout(START_LIMIT, line).await;
+        let line = line.expect("dev is ready in time").unwrap().unwrap();
+        dev.ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        dev
     }
 
     fn url(&self, of: &str) -> &str {

@@ -21,9 +21,30 @@ fn free_port() -> u16 {
         .port()
 }
 
+/// A process, killed when dropped.
+struct Process(Child);
+
+impl Process {
+    /// SIGTERM, and it leaves with success.
+    async fn leaves(&mut self) {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM).unwrap();
+        eventually("it leaves", LIMIT, async || self.0.try_wait().unwrap().is_some()).await;
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the program with a database that nobody serves (port 1) and a broker likewise.
-fn start(arguments: &[&str], stderr: Stdio) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_sagaline"))
+fn start(arguments: &[&str], stderr: Stdio) -> Process {
+    // The TLS library wants one to be named, even where no TLS is spoken.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let child = Command::new(env!("CARGO_BIN_EXE_sagaline"))
         .args(arguments)
         .args(["--database-url", "postgres://me:hunter2@127.0.0.1:1/shop"])
         .env("KAFKA_BROKERS", "127.0.0.1:1")
@@ -31,8 +52,8 @@ fn start(arguments: &[&str], stderr: Stdio) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr)
-        .spawn()
-        .unwrap()
+        .spawn();
+    Process(child.unwrap())
 }
 
 async fn status(url: &str) -> Option<u16> {
@@ -46,7 +67,7 @@ async fn an_orchestrator_without_postgres_waits_and_says_so() {
         &["orchestrator", "--listen", base.trim_start_matches("http://")],
         Stdio::piped(),
     );
-    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let stderr = BufReader::new(process.0.stderr.take().unwrap());
     let (tell, told) = tokio::sync::oneshot::channel();
     // Reads to the end, so that the process never blocks on a full pipe.
     let rest = tokio::task::spawn_blocking(move || {
@@ -70,9 +91,7 @@ async fn an_orchestrator_without_postgres_waits_and_says_so() {
         told.contains("Postgres at postgres://me:***@127.0.0.1:1/shop"),
         "{told}"
     );
-    kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM).unwrap();
-    eventually("it leaves", LIMIT, async || process.try_wait().unwrap().is_some()).await;
-    assert!(process.wait().unwrap().success());
+    process.leaves().await;
     assert!(!rest.await.unwrap().contains("hunter2"));
 }
 
@@ -88,7 +107,5 @@ async fn a_gateway_without_postgres_lives_and_is_not_ready() {
     })
     .await;
     assert_eq!(status(&format!("{base}/health/ready")).await, Some(503));
-    kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM).unwrap();
-    eventually("it leaves", LIMIT, async || process.try_wait().unwrap().is_some()).await;
-    assert!(process.wait().unwrap().success());
+    process.leaves().await;
 }

@@ -20,27 +20,29 @@ use crate::cli::{self, Cli, Command, Global};
 use crate::settings::{Flags, Settings};
 use crate::{logging, output};
 
-/// What services log unless told otherwise.
-const SERVICE_LEVEL: &str = "info";
+/// What services log unless told otherwise. The Kafka library is chatty about connections that it opens again by itself.
+const SERVICE_LOG: &str = "info,rdkafka=error,librdkafka=error,sqlx=warn";
 /// What short commands log: only what goes wrong.
-const COMMAND_LEVEL: &str = "warn";
+const COMMAND_LOG: &str = "warn,rdkafka=error,librdkafka=error";
+/// What `dev` logs: it stops the broker under its clients' feet, who needn't complain about that.
+const DEV_LOG: &str = "warn,kafka=error,rdkafka=off,librdkafka=off";
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
-    let level = match &command {
-        Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LEVEL,
-        Command::Dev(_)
-        | Command::Migrate(_)
+    let filter = match &command {
+        Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LOG,
+        Command::Dev(_) => DEV_LOG,
+        Command::Migrate(_)
         | Command::Saga(_)
         | Command::Workflow(_)
         | Command::Schedule(_)
         | Command::Audit(_)
         | Command::Bench(_)
         | Command::Settings
-        | Command::Completions { .. } => COMMAND_LEVEL,
+        | Command::Completions { .. } => COMMAND_LOG,
     };
-    logging::init(global.log_format, level);
+    logging::init(global.log_format, filter);
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
