@@ -191,7 +191,7 @@ impl Shell {
             let around = Surroundings {
                 now,
                 instance: self.instance,
-                partitions: self.publisher.partitions(),
+                routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
             };
             let mut plan = plan(items, &lookups, &around);

@@ -7,22 +7,40 @@ use workflows::protocol::tasks_topic;
 /// The outbox encoding's version, its first byte.
 const ENCODING: u8 = 1;
 
+/// Tasks of a batch that go to one partition before the next is taken: few enough that several workers share a large
+/// batch, many enough that a small one is a single message.
+const TASKS_PER_PARTITION: u32 = 50;
+
+/// Which partitions a batch's messages go to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routing {
+    /// Partitions of every topic.
+    pub(crate) partitions: u32,
+    /// Where the batch's tasks begin. Any will do, for their order means nothing; it moves on from batch to batch.
+    pub(crate) first: u32,
+    /// Where the answers shall come.
+    pub(crate) reply: Option<u32>,
+}
+
 /// Gathers the messages of a batch.
 pub(crate) struct Messages {
     tasks: EnvelopePacker,
     tasks_count: u64,
+    /// Tasks by queue.
+    queued: Vec<(String, u32)>,
     facts: Vec<Outgoing>,
-    partitions: u32,
+    routing: Routing,
     source: String,
 }
 
 impl Messages {
-    pub(crate) fn new(partitions: u32, source: &str) -> Self {
+    pub(crate) fn new(routing: Routing, source: &str) -> Self {
         Messages {
-            tasks: EnvelopePacker::tasks(),
+            tasks: EnvelopePacker::tasks(routing.reply),
             tasks_count: 0,
+            queued: Vec::new(),
             facts: Vec::new(),
-            partitions,
+            routing,
             source: source.to_owned(),
         }
     }
@@ -32,14 +50,29 @@ impl Messages {
         match effect {
             Effect::Dispatch { queue, task } => {
                 self.tasks_count += 1;
-                let partition = task.token.saga.partition(self.partitions) as i32;
+                let partition = self.task_partition(queue);
                 self.tasks.push(&tasks_topic(queue), partition, task)
             }
             Effect::Publish(fact) => {
-                self.facts.push(cloud_event(fact, self.partitions, &self.source)?);
+                self.facts.push(cloud_event(fact, self.routing.partitions, &self.source)?);
                 Ok(())
             }
         }
+    }
+
+    fn task_partition(&mut self, queue: &str) -> i32 {
+        let Routing { partitions, first, .. } = self.routing;
+        let count = match self.queued.iter_mut().find(|(known, _)| known == queue) {
+            Some((_, count)) => {
+                *count += 1;
+                *count - 1
+            }
+            None => {
+                self.queued.push((queue.to_owned(), 1));
+                0
+            }
+        };
+        (first.wrapping_add(count / TASKS_PER_PARTITION) % partitions.max(1)) as i32
     }
 
     /// How many tasks and how many facts there are.

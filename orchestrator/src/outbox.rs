@@ -1,7 +1,7 @@
 //! Gets committed messages to the broker: at once in the normal case, from the outbox table after a failure, whoever's.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use tokio_util::sync::CancellationToken;
 use transport::{Outgoing, Producer};
 use uuid::Uuid;
 
-use crate::messages;
+use crate::messages::{self, Routing};
 use crate::options::{OUTBOX_SWEEP_ROWS_MAX, UNACKNOWLEDGED_BYTES_MAX};
 use crate::store;
 
 /// How often acknowledged rows that no batch has deleted yet are deleted, and left-behind ones are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// No partition of the results is known to be ours.
+const NOWHERE: i32 = -1;
 
 /// Publishes outbox rows.
 pub(crate) struct Publisher {
@@ -26,6 +29,10 @@ pub(crate) struct Publisher {
     lease: Duration,
     rows: Mutex<Rows>,
     unacknowledged_bytes: AtomicUsize,
+    /// Counts batches, so that their tasks take turns over the partitions.
+    batches: AtomicU32,
+    /// The partition of the results on which answers shall come.
+    reply: AtomicI32,
 }
 
 #[derive(Default)]
@@ -46,12 +53,29 @@ impl Publisher {
             lease,
             rows: Mutex::default(),
             unacknowledged_bytes: AtomicUsize::new(0),
+            batches: AtomicU32::new(instance.as_u128() as u32),
+            reply: AtomicI32::new(NOWHERE),
         })
     }
 
-    /// Partitions of every topic.
-    pub(crate) fn partitions(&self) -> u32 {
-        self.producer.partitions()
+    /// Where the next batch's messages go.
+    pub(crate) fn routing(&self) -> Routing {
+        let reply = self.reply.load(Ordering::Relaxed);
+        Routing {
+            partitions: self.producer.partitions(),
+            first: self.batches.fetch_add(1, Ordering::Relaxed),
+            reply: u32::try_from(reply).ok(),
+        }
+    }
+
+    /// These partitions of the results are read here; none: nobody knows.
+    pub(crate) fn reply_among(&self, partitions: &[i32]) {
+        let reply = match partitions.len() {
+            0 => NOWHERE,
+            // Replicas that share the same broker choose differently by what they are assigned.
+            count => partitions[self.instance.as_u128() as usize % count],
+        };
+        self.reply.store(reply, Ordering::Relaxed);
     }
 
     /// A row of this id is about to be committed.

@@ -16,7 +16,7 @@ use crate::cache::{KnownSaga, SagaMeta};
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
 use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
-use crate::messages::{self, Messages};
+use crate::messages::{self, Messages, Routing};
 use crate::requests::{Applied, SignalReceipt, StartedSaga};
 use crate::store::batch::{BatchWrite, OutboxRow, StartKey};
 
@@ -35,7 +35,7 @@ pub(crate) struct Lookups {
 pub(crate) struct Surroundings<'a> {
     pub(crate) now: Timestamp,
     pub(crate) instance: Uuid,
-    pub(crate) partitions: u32,
+    pub(crate) routing: Routing,
     pub(crate) event_source: &'a str,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>)
         lookups,
         around,
         write: BatchWrite::default(),
-        messages: Messages::new(around.partitions, around.event_source),
+        messages: Messages::new(around.routing, around.event_source),
         answers: items.iter().map(|_| None).collect(),
         after: Vec::with_capacity(groups.len()),
         recheck: Vec::new(),

@@ -46,6 +46,8 @@ pub(crate) async fn consume(
             Ok(()) = assignment.changed() => {
                 // Sagas of partitions that went elsewhere are moved by others from now on.
                 shell.cache.clear();
+                let ours: Vec<i32> = assignment.borrow().partitions.iter().map(|(_, partition)| *partition).collect();
+                shell.publisher.reply_among(&ours);
             }
             message = consumer.recv() => match message {
                 Ok(message) => {

@@ -13,6 +13,10 @@ use crate::output::{self, Output};
 /// Open files that the load needs beside its connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
+/// Sagas run before the measurement, at most: as many as are measured, until the broker's just-in-time compiler has done most
+/// of its work.
+const WARM_UP_SAGAS_MAX: u64 = 30_000;
+
 /// Runs the reference workload and prints what it found. Fails if the tables don't agree.
 pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
     let stop = crate::shutdown::on_signal()?;
@@ -35,7 +39,11 @@ pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
 async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
     let say = |line: &str| eprintln!("bench: {line}");
     let stage = Stage::set(args, &say).await?;
-    let warm_up = u64::from(args.concurrency).max(check::DECLINED_EVERY);
+    let warm_up = args
+        .sagas
+        .min(WARM_UP_SAGAS_MAX)
+        .max(u64::from(args.concurrency))
+        .max(check::DECLINED_EVERY);
     check::make_seats(&stage.pool, args.sagas, warm_up).await?;
 
     say("warming up");

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::KafkaConfig;
 use crate::error::TransportError;
+use crate::in_process;
 use crate::offsets::{OffsetTracker, Ticket};
 
 /// How long a member may be silent before its partitions go to others: the broker's default lower limit, because a killed
@@ -21,9 +22,11 @@ use crate::offsets::{OffsetTracker, Ticket};
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// Four signs of life a session.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(1_500);
-/// How long the broker keeps an empty fetch waiting. Apache Kafka answers at once when a message comes; the in-process
-/// broker only when this has passed, so it is all of a hop's latency there.
-const FETCH_WAIT: Duration = Duration::from_millis(5);
+/// How long Apache Kafka keeps an empty fetch waiting; it answers at once when a message comes. A short wait costs an
+/// idle broker most of a core.
+const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// The same for the in-process broker, which answers only when this has passed: it is all of a hop's latency there.
+const FETCH_WAIT_IN_PROCESS: Duration = Duration::from_millis(5);
 /// Kilobytes that are fetched ahead, at most: what waits here is memory, and is fetched again after a crash.
 const PREFETCH_KILOBYTES_MAX: usize = 16 * 1_024;
 /// How long leaving the group may take before it is left to the session timeout.
@@ -61,6 +64,11 @@ impl GroupConsumer {
     /// # Errors
     /// If librdkafka refuses the settings or the subscription.
     pub fn new(config: &KafkaConfig, group: &str, topics: &[&str]) -> Result<Self, TransportError> {
+        let fetch_wait = if in_process::serves(config) {
+            FETCH_WAIT_IN_PROCESS
+        } else {
+            FETCH_WAIT
+        };
         let mut client = config.client();
         client
             .set("group.id", group)
@@ -72,7 +80,7 @@ impl GroupConsumer {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
             .set("heartbeat.interval.ms", HEARTBEAT_EVERY.as_millis().to_string())
-            .set("fetch.wait.max.ms", FETCH_WAIT.as_millis().to_string())
+            .set("fetch.wait.max.ms", fetch_wait.as_millis().to_string())
             .set("fetch.error.backoff.ms", "100")
             // A second by default, during which a full prefetch queue may run empty.
             .set("fetch.queue.backoff.ms", "10")

@@ -33,9 +33,10 @@ struct Open {
 }
 
 impl EnvelopePacker {
-    /// For [`workflows::protocol::TaskEnvelope`]s.
-    pub fn tasks() -> Self {
-        Self::with_head(format!("{{\"v\":{PROTOCOL_VERSION},\"tasks\":["))
+    /// For [`workflows::protocol::TaskEnvelope`]s that are to be answered on this partition.
+    pub fn tasks(reply_partition: Option<u32>) -> Self {
+        let reply = reply_partition.map_or_else(String::new, |reply| format!("\"reply_partition\":{reply},"));
+        Self::with_head(format!("{{\"v\":{PROTOCOL_VERSION},{reply}\"tasks\":["))
     }
 
     /// For [`workflows::protocol::ResultEnvelope`]s of the worker of this name.
@@ -159,7 +160,7 @@ pub fn pack_tasks<'a>(
     tasks: impl IntoIterator<Item = (&'a str, &'a Task)>,
     partitions: u32,
 ) -> Result<Vec<Outgoing>, serde_json::Error> {
-    let mut packer = EnvelopePacker::tasks();
+    let mut packer = EnvelopePacker::tasks(None);
     for (queue, task) in tasks {
         packer.push(&tasks_topic(queue), task.token.saga.partition(partitions) as i32, task)?;
     }

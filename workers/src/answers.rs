@@ -39,18 +39,21 @@ impl Answers {
 
     pub fn add(&mut self, finished: Finished) {
         if let Some(answer) = finished.answer {
-            self.add_result(answer);
+            self.add_result(answer, finished.reply);
         }
         self.tickets.push(finished.ticket);
     }
 
     /// A result that ends nothing: a heartbeat.
-    pub fn add_result(&mut self, result: TaskResult) {
+    pub fn add_result(&mut self, result: TaskResult, reply: Option<u32>) {
         if !encode(&mut self.scratch, &result) {
             let shorter = shortened(result.clone(), self.scratch.len());
             encode(&mut self.scratch, &shorter);
         }
-        let partition = result.token.saga.partition(self.partitions) as i32;
+        let partition = match reply.filter(|reply| *reply < self.partitions) {
+            Some(reply) => reply as i32,
+            None => result.token.saga.partition(self.partitions) as i32,
+        };
         self.packer.push_encoded(RESULTS_TOPIC, partition, &self.scratch);
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct Intake {
     pub tasks: Vec<Task>,
     /// What can't be read, and why.
     pub poison: Vec<Poison>,
+    /// Where the tasks' answers shall go.
+    pub reply_partition: Option<u32>,
 }
 
 /// Something unreadable.
@@ -34,6 +36,7 @@ pub(crate) fn read(payload: &[u8]) -> Intake {
         Ok(envelope) if envelope.v == PROTOCOL_VERSION && !envelope.tasks.is_empty() => Intake {
             tasks: envelope.tasks,
             poison: Vec::new(),
+            reply_partition: envelope.reply_partition,
         },
         Ok(envelope) if envelope.v == PROTOCOL_VERSION => whole(payload, "the envelope has no tasks".into()),
         Ok(envelope) => whole(payload, other_version(envelope.v)),
@@ -46,6 +49,8 @@ fn read_items(payload: &[u8], error: &serde_json::Error) -> Intake {
     #[derive(Deserialize)]
     struct Items<'a> {
         v: u32,
+        #[serde(default)]
+        reply_partition: Option<u32>,
         #[serde(borrow)]
         tasks: Vec<&'a RawValue>,
     }
@@ -54,6 +59,7 @@ fn read_items(payload: &[u8], error: &serde_json::Error) -> Intake {
             let mut intake = Intake {
                 tasks: Vec::new(),
                 poison: Vec::new(),
+                reply_partition: items.reply_partition,
             };
             for item in items.tasks {
                 match serde_json::from_str::<Task>(item.get()) {
@@ -81,6 +87,7 @@ fn whole(payload: &[u8], error: String) -> Intake {
             payload: payload.to_vec(),
             error,
         }],
+        reply_partition: None,
     }
 }
 

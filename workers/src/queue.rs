@@ -190,7 +190,11 @@ impl QueueLoop {
             }));
         }
         for task in intake.tasks {
-            self.accept(Job { task, ticket });
+            self.accept(Job {
+                task,
+                ticket,
+                reply: intake.reply_partition,
+            });
         }
         parts
     }
@@ -232,13 +236,14 @@ impl QueueLoop {
         );
         self.settled.push(Finished {
             ticket: job.ticket,
+            reply: job.reply,
             answer: None,
         });
         None
     }
 
     fn answer_unknown_activity(&mut self, job: Job) {
-        let Job { task, ticket } = job;
+        let Job { task, ticket, reply } = job;
         tracing::error!(
             queue = self.queue, saga = %task.token.saga, workflow = task.workflow, step = task.token.step,
             attempt = task.token.attempt, activity = task.activity, trace_id = trace_id(task.traceparent.as_deref()),
@@ -257,6 +262,7 @@ impl QueueLoop {
         };
         self.settled.push(Finished {
             ticket,
+            reply,
             answer: Some(TaskResult {
                 token: task.token,
                 outcome,
@@ -311,12 +317,13 @@ impl QueueLoop {
                     }
                     self.settled.extend(finished);
                 }
-                Report::Heartbeat(token) => {
+                Report::Heartbeat(token, reply) => {
                     let mut answers = Answers::new(&self.options.name, self.producer.partitions());
-                    answers.add_result(TaskResult {
+                    let beat = TaskResult {
                         token,
                         outcome: Outcome::Heartbeat {},
-                    });
+                    };
+                    answers.add_result(beat, reply);
                     self.unacknowledged.push(answers.send(&self.producer));
                 }
             }

@@ -27,11 +27,14 @@ pub(crate) const CHUNK_TASKS: usize = 50;
 pub(crate) struct Job {
     pub task: Task,
     pub ticket: Ticket,
+    /// Where the answer shall go.
+    pub reply: Option<u32>,
 }
 
 /// A task that needs no more work, with the answer to send, if any.
 pub(crate) struct Finished {
     pub ticket: Ticket,
+    pub reply: Option<u32>,
     pub answer: Option<TaskResult>,
 }
 
@@ -41,8 +44,8 @@ pub(crate) enum Report {
     Singles(Vec<Finished>),
     /// A batch is finished.
     Batch(&'static str, Vec<Finished>),
-    /// A task is still worked on.
-    Heartbeat(Token),
+    /// A task is still worked on; where to say so.
+    Heartbeat(Token, Option<u32>),
 }
 
 /// Where reports go. Unbounded, for it never holds more than the queue's outstanding tasks, which are bounded.
@@ -72,12 +75,13 @@ async fn run_single(entry: Arc<Entry>, mut job: Job, reports: Reports, abort: Ca
         unreachable!("the queue's loop sends batch activities to run_batch")
     };
     let span = span(&entry, &job.task);
-    let outcome = supervise(&entry, activity.as_ref(), &mut job.task, reports, &abort)
+    let outcome = supervise(&entry, activity.as_ref(), &mut job, reports, &abort)
         .instrument(span)
         .await;
     entry.count(&outcome);
     Finished {
         ticket: job.ticket,
+        reply: job.reply,
         answer: Some(TaskResult {
             token: job.task.token,
             outcome,
@@ -88,13 +92,14 @@ async fn run_single(entry: Arc<Entry>, mut job: Job, reports: Reports, abort: Ca
 async fn supervise(
     entry: &Entry,
     activity: &dyn Activity,
-    task: &mut Task,
+    job: &mut Job,
     reports: Reports,
     abort: &CancellationToken,
 ) -> Outcome {
     let began = Instant::now();
     let cancelled = abort.child_token();
-    let lease = Arc::new(Lease::new(task, reports));
+    let lease = Arc::new(Lease::new(job, reports));
+    let task = &mut job.task;
     let input = std::mem::take(&mut task.input);
     let beat = Arc::clone(&lease);
     let context = TaskContext::new(task, cancelled.clone()).with_heartbeat(move || beat.renew());
@@ -143,6 +148,7 @@ pub(crate) async fn run_batch(entry: Arc<Entry>, mut jobs: Vec<Job>, reports: Re
         entry.count(&outcome);
         Finished {
             ticket: job.ticket,
+            reply: job.reply,
             answer: Some(TaskResult {
                 token: job.task.token,
                 outcome,
@@ -203,11 +209,13 @@ struct Lease {
     deadline_ms: AtomicI64,
     length_ms: i64,
     token: Token,
+    reply: Option<u32>,
     reports: Reports,
 }
 
 impl Lease {
-    fn new(task: &Task, reports: Reports) -> Self {
+    fn new(job: &Job, reports: Reports) -> Self {
+        let task = &job.task;
         // The engine counts an attempt's time-out from its dispatch, and anew from each heartbeat. What was left
         // on arrival is no longer than that.
         let length_ms = task.deadline.0.saturating_sub(now_ms()).max(0);
@@ -215,6 +223,7 @@ impl Lease {
             deadline_ms: AtomicI64::new(task.deadline.0),
             length_ms,
             token: task.token.clone(),
+            reply: job.reply,
             reports,
         }
     }
@@ -226,7 +235,7 @@ impl Lease {
     fn renew(&self) {
         self.deadline_ms
             .fetch_max(now_ms().saturating_add(self.length_ms), Ordering::Relaxed);
-        let _ = self.reports.send(Report::Heartbeat(self.token.clone()));
+        let _ = self.reports.send(Report::Heartbeat(self.token.clone(), self.reply));
     }
 }
 

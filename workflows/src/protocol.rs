@@ -1,5 +1,5 @@
 //! What orchestrator and workers say to each other over Kafka (docs/protocol.md): JSON envelopes of
-//! up to [`ENVELOPE_ITEMS_MAX`] tasks or results that belong to the same partition.
+//! up to [`ENVELOPE_ITEMS_MAX`] tasks or results.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,10 @@ pub struct TaskResult {
 pub struct TaskEnvelope {
     /// [`PROTOCOL_VERSION`].
     pub v: u32,
+    /// The partition of [`RESULTS_TOPIC`] to answer on: one that is read by whoever has these sagas in memory. Without
+    /// it each answer goes to the partition that its saga's id gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_partition: Option<u32>,
     /// 1 to [`ENVELOPE_ITEMS_MAX`] tasks.
     pub tasks: Vec<Task>,
 }
