@@ -35,7 +35,7 @@ create table saga.sagas (
     failure_step text,
     check (ended_at is null or status in ('completed', 'compensated', 'rejected', 'cancelled')),
     check (ended_at is null or attempt_due_at is null)
-) with (fillfactor = 70, toast_tuple_target = 4080, autovacuum_vacuum_scale_factor = 0.05,
+) with (fillfactor = 50, toast_tuple_target = 4080, autovacuum_vacuum_scale_factor = 0.05,
         autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.1,
         autovacuum_vacuum_cost_delay = 0);
 

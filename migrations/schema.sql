@@ -176,7 +176,7 @@ CREATE TABLE saga.sagas (
     CONSTRAINT sagas_seq_check CHECK ((seq > 0)),
     CONSTRAINT sagas_status_check CHECK ((status = ANY (ARRAY['running'::text, 'waiting'::text, 'compensating'::text, 'completed'::text, 'compensated'::text, 'rejected'::text, 'cancelled'::text, 'failed'::text, 'paused'::text])))
 )
-WITH (fillfactor='70', toast_tuple_target='4080', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+WITH (fillfactor='50', toast_tuple_target='4080', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE saga.schedules (
     name text NOT NULL,

@@ -448,7 +448,7 @@ fn record(after: &After, now: Timestamp) -> Option<SagaRecord> {
             }),
             failure_step: ending.and_then(|ending| ending.step.clone()),
         },
-        state: State::clone(&after.known.state),
+        state: Arc::clone(&after.known.state),
     })
 }
 

@@ -68,6 +68,12 @@ impl SagaCache {
         found
     }
 
+    /// Whether it is known.
+    pub(crate) fn has(&self, saga: SagaId) -> bool {
+        let generations = self.lock();
+        generations.0.contains_key(&saga) || generations.1.contains_key(&saga)
+    }
+
     /// Notes states that were committed; none: the saga has ended.
     pub(crate) fn put(&self, sagas: impl Iterator<Item = (SagaId, Option<KnownSaga>)>) {
         let mut generations = self.lock();

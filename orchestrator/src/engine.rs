@@ -442,9 +442,9 @@ fn spawn(
     rest.spawn(housekeeping::retention(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(Arc::clone(&shell.publisher).sweep(shell.pool.clone(), rest_stop.clone()));
     rest.spawn(shell.definitions.clone().keep(rest_stop.clone()));
-    let (waiters, clock) = (Arc::clone(&shell.waiters), Arc::clone(&shell.clock));
+    let (waiting, clock) = (Arc::clone(shell), Arc::clone(&shell.clock));
     let (pool, stop) = (shell.pool.clone(), rest_stop.clone());
-    rest.spawn(async move { waiters.poll(pool, stop).await });
+    rest.spawn(async move { waiting.waiters.poll(pool, &waiting.cache, stop).await });
     let (pool, stop) = (shell.pool.clone(), rest_stop.clone());
     rest.spawn(async move { clock.keep(pool, stop).await });
     Tasks {

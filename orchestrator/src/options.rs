@@ -36,6 +36,8 @@ pub const ATTEMPTS_PER_SWEEP_MAX: i64 = 5_000;
 pub const REDISPATCH_PAGE: i64 = 500;
 /// How often those who wait for a saga look whether another replica has finished it.
 pub const WAIT_POLL: Duration = Duration::from_millis(200);
+/// Every how many such looks those sagas are included that are in this replica's memory.
+pub const WAIT_POLLS_FOR_OURS: u32 = 10;
 /// Sagas that can be waited for at once.
 pub const WAITERS_MAX: usize = 50_000;
 /// Bytes of an idempotency key, business key, signal id or signal name.

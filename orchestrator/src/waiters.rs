@@ -10,8 +10,9 @@ use uuid::Uuid;
 use workflows::ids::SagaId;
 use workflows::state::Status;
 
+use crate::cache::SagaCache;
 use crate::error::EngineError;
-use crate::options::{WAIT_POLL, WAITERS_MAX};
+use crate::options::{WAIT_POLL, WAIT_POLLS_FOR_OURS, WAITERS_MAX};
 use crate::store::reads::{self, SagaRecord};
 
 /// What a waiter is told: the saga as it is now, if whoever settled it knew all of it.
@@ -57,10 +58,17 @@ impl Waiters {
     }
 
     /// Notices what other replicas settled: one query for all who wait.
-    pub(crate) async fn poll(&self, pool: PgPool, stop: CancellationToken) {
+    ///
+    /// What this replica has in memory it will most likely settle itself, and is asked for only now and then.
+    pub(crate) async fn poll(&self, pool: PgPool, cache: &SagaCache, stop: CancellationToken) {
         let settled: Vec<Status> = Status::ALL.into_iter().filter(|status| is_settled(*status)).collect();
+        let mut polls = 0_u32;
         while stop.run_until_cancelled(tokio::time::sleep(WAIT_POLL)).await.is_some() {
-            let ids = self.still_waited_for();
+            polls = polls.wrapping_add(1);
+            let mut ids = self.still_waited_for();
+            if !polls.is_multiple_of(WAIT_POLLS_FOR_OURS) {
+                ids.retain(|id| !cache.has(SagaId(*id)));
+            }
             if ids.is_empty() {
                 continue;
             }

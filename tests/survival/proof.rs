@@ -46,10 +46,12 @@ pub async fn prove(platform: &Platform, accepted: &[Accepted], mails: &Mails) ->
     counts.journal_entries = prove_journals(&platform.pool).await;
     prove_nothing_is_left(&platform.pool).await;
     for booking in &confirmed {
-        if let Some(email) = &booking.email {
-            assert!(
-                mails.taken_for(email) > 0,
-                "booking {} was confirmed and {email} was not told",
+        if let Some(email) = &booking.email
+            && mails.taken_for(email) == 0
+        {
+            let story = journal_of(&platform.pool, booking.id).await;
+            panic!(
+                "booking {} was confirmed and {email} was not told:\n{story}",
                 booking.id
             );
         }
@@ -83,6 +85,14 @@ async fn wait_until_final(platform: &Platform, accepted: &[Accepted]) -> HashMap
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// What happened to a booking, a line for each entry of its journal.
+async fn journal_of(pool: &PgPool, booking: Uuid) -> String {
+    let query = "select format('%s %s %s %s %s', seq, to_char(at, 'HH24:MI:SS.MS'), kind, step, event)
+                 from saga.journal where saga_id = $1 order by seq";
+    let entries: Vec<String> = sqlx::query_scalar(query).bind(booking).fetch_all(pool).await.unwrap();
+    entries.join("\n")
 }
 
 /// Seats: sold to the confirmed bookings and to nobody else, the others free.

@@ -39,6 +39,9 @@ const LANES_MAX: usize = 4;
 const LANE_TASKS: usize = 300;
 /// A wait that justifies another call beside one that runs: that one may hang.
 const LANE_WAIT: Duration = Duration::from_millis(100);
+/// How long answers wait for those of batches that still run, so that a turn is answered by one message: each message
+/// costs broker and orchestrator as much as many answers in it. A lone task never waits.
+const GATHER: Duration = Duration::from_millis(3);
 /// Reports handled in one turn.
 const REPORTS_PER_TURN: usize = 1_024;
 /// How long the last answers may take to be acknowledged, once everything is cancelled.
@@ -56,8 +59,10 @@ pub(crate) struct QueueLoop {
     singles: VecDeque<(Arc<Entry>, Job)>,
     singles_running: usize,
     lanes: HashMap<&'static str, Lane>,
-    /// Answers found without running anything.
+    /// Answers to be sent.
     settled: Vec<Finished>,
+    /// When the first of them came.
+    settled_since: Option<Instant>,
     unacknowledged: FuturesUnordered<Acknowledgement>,
     outstanding: usize,
     summary: Summary,
@@ -103,6 +108,7 @@ impl QueueLoop {
             singles_running: 0,
             lanes: HashMap::new(),
             settled: Vec::new(),
+            settled_since: None,
             unacknowledged: FuturesUnordered::new(),
             outstanding: 0,
             summary: Summary::default(),
@@ -119,6 +125,7 @@ impl QueueLoop {
         let mut ticks = tokio::time::interval(COMMIT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
+            let gathered_at = self.gathered_at();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {}
@@ -126,6 +133,7 @@ impl QueueLoop {
                 _ = ticks.tick() => self.tick(&consumer),
                 Some(tickets) = self.unacknowledged.next() => self.acknowledged(&consumer, &tickets),
                 _ = self.reported.recv_many(&mut reports, REPORTS_PER_TURN) => self.handle(&mut reports),
+                () = sleep_until(gathered_at), if gathered_at.is_some() => {}
                 received = consumer.recv(), if !matches!(flow, Flow::Held(_)) => match received {
                     Ok(message) => self.take_ready(&consumer, message),
                     Err(error) => self.report_reading(&error),
@@ -332,15 +340,27 @@ impl QueueLoop {
 
     /// Sends every answer there is.
     fn flush(&mut self) {
-        if self.settled.is_empty() {
+        if self.settled.is_empty() || self.may_gather() {
             return;
         }
+        self.settled_since = None;
         let mut answers = Answers::new(&self.options.name, self.producer.partitions());
         for finished in self.settled.drain(..) {
             self.summary.answered += u64::from(finished.answer.is_some());
             answers.add(finished);
         }
         self.unacknowledged.push(answers.send(&self.producer));
+    }
+
+    /// Whether answers wait for those of the other activities that were begun in the same turn, so that they are one message.
+    fn may_gather(&mut self) -> bool {
+        let since = *self.settled_since.get_or_insert_with(Instant::now);
+        self.lanes.values().any(|lane| lane.running > 0) && since.elapsed() < GATHER
+    }
+
+    /// When answers are sent whatever still runs.
+    fn gathered_at(&self) -> Option<tokio::time::Instant> {
+        self.settled_since.map(|since| (since + GATHER).into())
     }
 
     fn acknowledged(&mut self, consumer: &GroupConsumer, tickets: &[Ticket]) {
@@ -441,5 +461,12 @@ impl Lane {
             return false;
         }
         self.running == 0 || self.waiting.len() >= LANE_TASKS || self.since.elapsed() >= LANE_WAIT
+    }
+}
+
+async fn sleep_until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

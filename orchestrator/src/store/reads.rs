@@ -1,6 +1,7 @@
 //! What APIs read: sagas, journals, lists. Nothing here is on the hot path.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -47,7 +48,7 @@ pub struct SagaRecord {
     /// Everything but the state.
     pub summary: SagaSummary,
     /// The state.
-    pub state: State,
+    pub state: Arc<State>,
 }
 
 /// An entry of a saga's journal.
@@ -103,7 +104,7 @@ pub async fn saga(pool: &PgPool, id: SagaId) -> Result<Option<SagaRecord>, sqlx:
         let state = State::decode(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         Ok(SagaRecord {
             summary: summary(&row)?,
-            state,
+            state: Arc::new(state),
         })
     })
     .transpose()

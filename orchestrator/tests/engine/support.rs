@@ -118,7 +118,7 @@ impl World {
             let rebuilt = workflows::rebuild(&definition.compiled, SagaId(id), events)
                 .unwrap()
                 .unwrap();
-            assert_eq!(rebuilt, saga.state, "saga {id}");
+            assert_eq!(rebuilt, *saga.state, "saga {id}");
             assert_eq!(saga.summary.status, saga.state.status());
             assert_eq!(saga.summary.seq, saga.state.seq);
             assert_eq!(journal.len() as u64, saga.state.seq);

@@ -7,7 +7,7 @@
 //! | `reserve` | holds all seats or none | `seats.release` |
 //! | `pay` | creates and confirms a payment intent | `payments.refund` |
 //! | `confirm` (the pivot) | makes the seats sold and gives the confirmation number | `seats.release`, only on an operator's word |
-//! | `email` | tells the buyer; its failure changes nothing | – |
+//! | `email` | tells the buyer, trying for a day; its failure changes nothing | – |
 //!
 //! `reserve` and `pay` stand in the scope `hold`. When its time is up while a payment is in flight, the payment is
 //! fenced first (`payments.cancel`): either it is certain that no money will ever move, and the seats are released; or
@@ -37,6 +37,9 @@ pub const PAYMENT_FAILED: &str = "PAYMENT_FAILED";
 pub const SEATS_LOST: &str = "SEATS_LOST";
 /// The reason of a booking whose seats were taken.
 pub const SEATS_UNAVAILABLE: &str = "SEATS_UNAVAILABLE";
+
+/// How long a confirmation is tried to be mailed: longer than a mail server is usually away.
+const MAIL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long things take, so that tests can shorten them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -376,11 +379,11 @@ fn email(durations: &Durations) -> Node {
         when: Some("has(input.email) && input.email != null".to_owned()),
         retry: Retry {
             initial: durations.retry,
-            max_attempts: Some(8),
+            max_attempts: None,
             ..Retry::default()
         },
         attempt_timeout: durations.payment_timeout,
-        total_timeout: None,
+        total_timeout: Some(MAIL_PATIENCE),
         compensation: None,
         probe: None,
         fence: None,
