@@ -2,6 +2,7 @@
 
 mod check;
 mod cpu;
+mod limit;
 mod load;
 mod processes;
 mod report;
@@ -23,6 +24,8 @@ pub enum Benchmark {
     /// (nothing); a failed charge releases the seat. The last line printed is the result as JSON; the exit status says
     /// whether the tables agree with it.
     Saga(SagaArgs),
+    /// What Postgres must do for the reference workload: its rows, written by a bare set-based loop.
+    Limit(LimitArgs),
 }
 
 /// How to run the reference workload.
@@ -49,9 +52,29 @@ pub struct SagaArgs {
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub workers: u32,
+    /// Afterwards, write the same rows by a bare loop in batches as large as the engine's were, and print the ratio.
+    #[arg(long)]
+    pub limit: bool,
     /// Keep the processes' logs and our own servers' data in this directory.
     #[arg(long, value_name = "DIRECTORY")]
     pub keep: Option<PathBuf>,
+}
+
+/// How to write the reference workload's rows.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Sagas to write.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(20..=10_000_000))]
+    pub sagas: u64,
+    /// Sagas a statement.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub batch: u64,
+    /// Connections that write at the same time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub lanes: u32,
+    /// A database to use; left out, a Postgres server of our own. Its schema `bench` is dropped and made anew.
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
 }
 
 /// A broker of our own.
@@ -69,5 +92,6 @@ pub enum Broker {
 pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Saga(args) => saga::run(&args, output).await,
+        Benchmark::Limit(args) => limit::run(&args, output).await,
     }
 }

@@ -52,6 +52,12 @@ pub struct Report {
     pub other_cpu_s: f64,
     /// CPU time that the hypervisor kept for others meanwhile.
     pub steal_s: f64,
+    /// Sagas in one of the engine's batches, on average.
+    pub batch_mean: f64,
+    /// Sagas a second that a bare loop writes in batches of that size (`--limit`).
+    pub limit_sagas_per_s: Option<f64>,
+    /// What the whole pipeline reaches of that.
+    pub limit_ratio: Option<f64>,
     /// Everything was as it must be.
     pub ok: bool,
     /// What was not.
@@ -91,6 +97,13 @@ impl Report {
                 "", self.other_cpu_s, self.steal_s
             ),
         ];
+        lines.push(format!("{:>12}  {:.0} sagas on average", "batch", self.batch_mean));
+        if let (Some(limit), Some(ratio)) = (self.limit_sagas_per_s, self.limit_ratio) {
+            lines.push(format!(
+                "{:>12}  {limit:.0} sagas/s by a bare loop in such batches: {ratio:.2} of it is reached",
+                "limit"
+            ));
+        }
         lines.extend(
             self.problems
                 .iter()

@@ -10,6 +10,8 @@ use super::report::Report;
 use super::stage::Stage;
 use crate::output::{self, Output};
 
+/// Sagas that the bare loop writes for comparison, at most.
+const LIMIT_SAGAS_MAX: u64 = 50_000;
 /// Open files that the load needs beside its connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
@@ -58,13 +60,25 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
         "measuring {} sagas, {} in flight",
         args.sagas, args.concurrency
     ));
+    let batches_before = stage.batches().await?;
     let before = Usage::now(&stage);
     let seen = load::run(&stage.targets, "S", args.sagas, args.concurrency).await?;
     let used = Usage::now(&stage).since(&before);
 
+    let batches = stage.batches().await?.since(&batches_before);
+
     say("checking");
     let verdict = check::verify(&stage.pool, args.sagas, &seen.ended).await?;
-    Ok(report(args, &stage, &seen, &used, verdict))
+    let mut report = report(args, &stage, &seen, &used, verdict);
+    report.batch_mean = batches.mean();
+    if args.limit {
+        say("writing the same rows by a bare loop");
+        let batch = (report.batch_mean.round() as u64).clamp(1, 1_000);
+        let limit = stage.limit(args.sagas.min(LIMIT_SAGAS_MAX), batch).await?;
+        report.limit_sagas_per_s = Some(limit.sagas_per_s);
+        report.limit_ratio = Some(report.sagas_per_s / limit.sagas_per_s);
+    }
+    Ok(report)
 }
 
 fn refuse_failures(what: &str, seen: &Seen, stage: &Stage) -> anyhow::Result<()> {
@@ -107,6 +121,9 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
         load_cpu_ms_per_saga: used.load_ms / args.sagas as f64,
         other_cpu_s: used.other_ms() / 1_000.0,
         steal_s: used.steal_ms / 1_000.0,
+        batch_mean: 0.0,
+        limit_sagas_per_s: None,
+        limit_ratio: None,
         ok: problems.is_empty(),
         problems,
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use localpg::LocalPostgres;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use transport::InProcessBroker;
 use transport::apache::ApacheKafka;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use workflows::tickets::reference;
 
 use orchestrator::client::{EngineClient as _, HttpClient};
 
+use super::limit::{self, Limit};
 use super::processes::{Process, free_address};
 use super::{Broker, SagaArgs};
 
@@ -27,6 +28,39 @@ const PARTITIONS: u32 = 10;
 const READY_PATH: &str = "/health/ready";
 /// The benchmark's own connections: preparing and checking, nothing on the hot path.
 const CONNECTIONS_MAX: u32 = 2;
+
+/// Connections of the bare loop: as many as the engine writes batches at the same time.
+const LIMIT_LANES: u32 = 2;
+
+/// Batches, and how many sagas were in them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batches {
+    count: f64,
+    sagas: f64,
+}
+
+impl Batches {
+    /// Those since.
+    pub fn since(self, before: &Batches) -> Batches {
+        Batches {
+            count: self.count - before.count,
+            sagas: self.sagas - before.sagas,
+        }
+    }
+
+    /// Sagas in one, on average.
+    pub fn mean(self) -> f64 {
+        self.sagas / self.count.max(1.0)
+    }
+}
+
+/// A metric without labels, of a Prometheus page.
+fn metric(page: &str, name: &str) -> f64 {
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_default()
+}
 
 /// Everything that runs. Fields are dropped in this order: what uses something before what is used.
 pub struct Stage {
@@ -53,7 +87,7 @@ impl Stage {
     /// Starts what isn't given, applies the migrations, and starts the processes.
     pub async fn set(args: &SagaArgs, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Stage> {
         let scratch = Scratch::new(args.keep.as_deref())?;
-        let (postgres, database_url) = database(args, &scratch, say).await?;
+        let (postgres, database_url) = database(args.database_url.as_deref(), &scratch, say).await?;
         let (broker, brokers) = broker(args, &scratch, say).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
@@ -135,6 +169,44 @@ impl Stage {
         groups
     }
 
+    /// Batches that the orchestrators have carried out.
+    pub async fn batches(&self) -> anyhow::Result<Batches> {
+        let mut batches = Batches::default();
+        for target in &self.targets {
+            let metrics = reqwest::get(format!("http://{target}/metrics")).await?.text().await?;
+            batches.count += metric(&metrics, "sagaline_batch_sagas_count");
+            batches.sagas += metric(&metrics, "sagaline_batch_sagas_sum");
+        }
+        Ok(batches)
+    }
+
+    /// The same rows by a bare loop, in a database of its own on the same server; the processes are stopped for it.
+    pub async fn limit(mut self, sagas: u64, batch: u64) -> anyhow::Result<Limit> {
+        self.orchestrators.clear();
+        self.workers.clear();
+        let database = "bench_limit";
+        sqlx::query("drop database if exists bench_limit")
+            .execute(&self.pool)
+            .await?;
+        sqlx::query("create database bench_limit").execute(&self.pool).await?;
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).database(database);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .connect_with(options)
+            .await?;
+        orchestrator::migrate(&pool).await.context("applying the migrations")?;
+        let pids: Vec<u32> = self
+            .postgres
+            .as_ref()
+            .and_then(LocalPostgres::pid)
+            .into_iter()
+            .collect();
+        let limit = limit::measure(&pool, &pids, sagas, batch, LIMIT_LANES).await;
+        pool.close().await;
+        sqlx::query("drop database bench_limit").execute(&self.pool).await?;
+        limit
+    }
+
     /// The ends of the processes' logs, for a run that failed.
     pub fn log_tails(&self) -> String {
         let tails = self.orchestrators.iter().chain(&self.workers).map(Process::log_tail);
@@ -145,13 +217,14 @@ impl Stage {
     }
 }
 
-async fn database(
-    args: &SagaArgs,
+/// The database of this URL, or a Postgres of our own in `scratch`.
+pub async fn database(
+    given: Option<&str>,
     scratch: &Scratch,
     say: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<(Option<LocalPostgres>, String)> {
-    if let Some(url) = &args.database_url {
-        return Ok((None, url.clone()));
+    if let Some(url) = given {
+        return Ok((None, url.to_owned()));
     }
     say("starting Postgres");
     let mut options = localpg::Options::new(scratch.path.join("postgres"))
@@ -199,13 +272,14 @@ async fn broker(
 }
 
 /// A directory that goes with us, unless it is to be kept.
-struct Scratch {
+pub struct Scratch {
     path: PathBuf,
     keep: bool,
 }
 
 impl Scratch {
-    fn new(keep: Option<&Path>) -> anyhow::Result<Scratch> {
+    /// In `keep`, or in a place of its own.
+    pub fn new(keep: Option<&Path>) -> anyhow::Result<Scratch> {
         let path = match keep {
             Some(path) => std::path::absolute(path)?,
             None => Path::new(SCRATCH_ROOT).join(format!("sagaline-bench-{}", Uuid::now_v7().simple())),
