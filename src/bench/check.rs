@@ -47,12 +47,22 @@ pub async fn make_seats(pool: &PgPool, measured: u64, warm_up: u64) -> anyhow::R
             .context("making the benchmark's seats")?;
     }
     for statement in ["vacuum analyze bench.seats", "checkpoint"] {
-        // A database that isn't ours may not let us; the figures are then a little worse, the result is the same.
-        if let Err(error) = sqlx::query(statement).execute(pool).await {
-            tracing::warn!(%error, statement, "the database does not let us prepare it fully");
-        }
+        prepare(pool, statement).await;
     }
     Ok(())
+}
+
+/// A checkpoint after the warm-up, as a server that has run for a while has had: log files that were written are used
+/// again, where a young server fills new ones with zeros first.
+pub async fn settle(pool: &PgPool) {
+    prepare(pool, "checkpoint").await;
+}
+
+/// A database that isn't ours may not let us; the figures are then a little worse, the result is the same.
+async fn prepare(pool: &PgPool, statement: &'static str) {
+    if let Err(error) = sqlx::query(statement).execute(pool).await {
+        tracing::warn!(%error, statement, "the database does not let us prepare it fully");
+    }
 }
 
 /// Holds the outcomes of sagas `1..=sagas` against the tables.

@@ -30,7 +30,7 @@ use crate::output::{self, Output};
 /// What stands for a saga's id in a sample's texts; as long as any.
 const SAMPLE_ID: Uuid = Uuid::from_u128(0x0190_a5c0_0000_7000_8000_00ab_cdef_0123);
 /// Batches before the measurement, a lane: plans are made, pages are there.
-const WARM_UP_BATCHES: u64 = 20;
+const WARM_UP_BATCHES: u64 = 50;
 /// Bytes in the outbox for one task, compressed; measured on the engine's own rows.
 const OUTBOX_BYTES_PER_TASK: usize = 40;
 
@@ -100,6 +100,7 @@ pub async fn measure(pool: &PgPool, postgres: &[u32], sagas: u64, batch: u64, la
     // Seats are counted up over both rounds, so that each saga has one of its own.
     let next = Arc::new(AtomicU64::new(0));
     write_batches(&options, &sample, &next, warm_up, batch, lanes).await?;
+    check::settle(pool).await;
     let groups = [("postgres", postgres.to_vec())];
     let (postgres_before, own_before) = (cpu::group_ms(&groups)["postgres"], cpu::own_ms());
     let wall = write_batches(&options, &sample, &next, warm_up + batches, batch, lanes).await?;

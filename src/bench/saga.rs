@@ -56,6 +56,7 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
         .context("warming up")?;
     refuse_failures("warming up", &seen, &stage)?;
 
+    check::settle(&stage.pool).await;
     say(&format!(
         "measuring {} sagas, {} in flight",
         args.sagas, args.concurrency

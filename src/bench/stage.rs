@@ -229,6 +229,7 @@ pub async fn database(
     say("starting Postgres");
     let mut options = localpg::Options::new(scratch.path.join("postgres"))
         .with_setting("max_wal_size", "4GB")
+        .with_setting("min_wal_size", "4GB")
         .with_setting("shared_buffers", "256MB");
     options.progress = Arc::new(|line| tracing::debug!(line, "Postgres"));
     let postgres = LocalPostgres::start(options)
