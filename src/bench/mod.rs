@@ -1,16 +1,18 @@
 //! `sagaline bench`: measurements that check what they have measured.
 
 mod check;
+mod client;
 mod cpu;
+mod ground;
 mod load;
 mod processes;
 mod report;
 mod saga;
 mod stage;
 
-use std::path::PathBuf;
+use clap::{Args, Subcommand};
 
-use clap::{Args, Subcommand, ValueEnum};
+use ground::GroundArgs;
 
 use crate::output::Output;
 
@@ -21,7 +23,7 @@ pub enum Benchmark {
     ///
     /// Each saga reserves a seat (SQL), charges (nothing; every 20th fails for good), confirms (SQL) and notifies
     /// (nothing); a failed charge releases the seat. The last line printed is the result as JSON; the exit status says
-    /// whether the tables agree with it.
+    /// whether the tables agree with it. A database that is given has its schema `bench` dropped and made anew.
     Saga(SagaArgs),
 }
 
@@ -34,35 +36,14 @@ pub struct SagaArgs {
     /// Sagas in flight: callers that each start the next when their last one has ended.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub concurrency: u32,
-    /// A database to use; left out, a Postgres server of our own. Its schema `bench` is dropped and made anew.
-    #[arg(long, value_name = "URL")]
-    pub database_url: Option<String>,
-    /// Kafka brokers to use; left out, a broker of our own.
-    #[arg(long, value_name = "HOST:PORT,…")]
-    pub brokers: Option<String>,
-    /// Which broker of our own.
-    #[arg(long, value_enum, default_value_t = Broker::Auto, conflicts_with = "brokers")]
-    pub broker: Broker,
     /// Orchestrator processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub orchestrators: u32,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub workers: u32,
-    /// Keep the processes' logs and our own servers' data in this directory.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub keep: Option<PathBuf>,
-}
-
-/// A broker of our own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Broker {
-    /// Apache Kafka where Java and Maven are installed, else the in-process broker.
-    Auto,
-    /// Apache Kafka (needs Java, and Maven the first time).
-    Apache,
-    /// librdkafka's broker, in this process.
-    InProcess,
+    #[command(flatten)]
+    pub ground: GroundArgs,
 }
 
 /// Runs a benchmark.
