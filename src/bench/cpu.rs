@@ -92,6 +92,15 @@ impl Usage {
     }
 }
 
+/// These processes and their descendants.
+pub fn descendants(roots: &[u32]) -> Vec<u32> {
+    let all = processes();
+    all.keys()
+        .copied()
+        .filter(|pid| descends_from(&all, *pid, roots))
+        .collect()
+}
+
 fn total_ms(all: &HashMap<u32, Stat>, roots: &[u32]) -> f64 {
     let ticks: u64 = all
         .iter()

@@ -5,8 +5,10 @@ mod client;
 mod cpu;
 mod ground;
 mod load;
+mod memory;
 mod processes;
 mod report;
+mod rush;
 mod saga;
 mod stage;
 
@@ -25,6 +27,13 @@ pub enum Benchmark {
     /// (nothing); a failed charge releases the seat. The last line printed is the result as JSON; the exit status says
     /// whether the tables agree with it. A database that is given has its schema `bench` dropped and made anew.
     Saga(SagaArgs),
+    /// An on-sale: far more buyers than seats, through the gateway, the engine, every worker and the Stripe sandbox.
+    ///
+    /// Buyers choose one to four seats, the popular ones first, ask for others when they are refused, and pay; some
+    /// cards are declined, some payments are never answered, some buyers submit twice or leave. At the end tables and
+    /// the sandbox's ledger are audited. The last line printed is the result as JSON; the exit status says whether the
+    /// audit agrees.
+    Rush(rush::RushArgs),
 }
 
 /// How to run the reference workload.
@@ -50,5 +59,6 @@ pub struct SagaArgs {
 pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Saga(args) => saga::run(&args, output).await,
+        Benchmark::Rush(args) => rush::run(&args, output).await,
     }
 }
