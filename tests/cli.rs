@@ -115,6 +115,7 @@ fn the_rush_explains_itself_and_refuses_what_makes_no_sense() {
             "--payment-ms",
             "[default: 200-800]",
             "--seed",
+            "--listeners",
             "--broker ",
             "--database-url",
         ],

@@ -68,6 +68,11 @@ fn group_kb(roots: &[u32]) -> u64 {
     own_kb + shared_kb
 }
 
+/// What a process has in memory now.
+pub fn resident_kb(pid: u32) -> u64 {
+    field_kb(&status(&pid.to_string()), "VmRSS")
+}
+
 fn peak_kb(pid: &str) -> u64 {
     field_kb(&status(pid), "VmHWM")
 }

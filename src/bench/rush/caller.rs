@@ -35,6 +35,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// How much later than its hold a booking may be decided.
 const DECIDED_AFTER_HOLD_MAX: Duration = Duration::from_secs(120);
 
+/// The problem of a wish for seats that the shop knows to be taken, without having asked the engine.
+const SEATS_UNAVAILABLE: &str = "urn:sagaline:problem:seats-unavailable";
+/// The problem of a key whose first request is still being worked on.
+const KEY_IN_FLIGHT: &str = "urn:sagaline:problem:idempotency-key-in-flight";
+
 /// Where buyers go, and how.
 #[derive(Clone, Debug)]
 pub struct Shop {
@@ -104,7 +109,7 @@ struct Entry {
     data: Option<Free>,
 }
 
-/// The part of a refusal, or of the shop's problem document, that says what is still free.
+/// The part of a refusal that says what is still free.
 #[derive(Debug, Default, Deserialize)]
 struct Free {
     #[serde(default)]
@@ -113,11 +118,12 @@ struct Free {
 
 /// The part of a problem document that tells what to do.
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Problem {
     #[serde(default, rename = "type")]
     kind: String,
-    #[serde(flatten)]
-    free: Free,
+    #[serde(default)]
+    available_seats: Vec<String>,
 }
 
 /// What a wish came to.
@@ -319,10 +325,11 @@ async fn submit(
                 StatusCode::OK | StatusCode::ACCEPTED => return Ok((Reply::Booking(view(&answer.body)?), deferred)),
                 StatusCode::CONFLICT => {
                     let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
-                    if !problem.kind.ends_with(":idempotency-key-in-flight") {
-                        return Ok((Reply::RefusedAtOnce(problem.free.available), deferred));
+                    match problem.kind.as_str() {
+                        SEATS_UNAVAILABLE => return Ok((Reply::RefusedAtOnce(problem.available_seats), deferred)),
+                        KEY_IN_FLIGHT => (AGAIN_AFTER, story(&answer)),
+                        _ => bail!("{}", story(&answer)),
                     }
-                    (AGAIN_AFTER, story(&answer))
                 }
                 status if is_for_later(status) => {
                     deferred += 1;

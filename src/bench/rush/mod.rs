@@ -4,6 +4,7 @@ mod audit;
 mod buyer;
 mod caller;
 mod ledger;
+mod listeners;
 mod live;
 mod platform;
 mod report;
@@ -25,6 +26,7 @@ use super::processes::allow_connections;
 use crate::output::{self, Output};
 use audit::Audit;
 use buyer::{Crowd, Mix};
+use listeners::Heard;
 use live::Live;
 use platform::Platform;
 use report::{Measured, Report};
@@ -60,6 +62,9 @@ pub struct RushArgs {
     /// What the payment provider itself takes for a payment, in milliseconds.
     #[arg(long, default_value = "200-800", value_name = "FROM-TO")]
     pub payment_ms: Span,
+    /// Connections that follow the live stream of seats all the while.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub listeners: u32,
     /// Repeats a run's choices: who wants which seats, and how each buyer pays.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -114,7 +119,7 @@ impl FromStr for Span {
 pub async fn run(args: &RushArgs, output: Output) -> anyhow::Result<()> {
     let stop = crate::shutdown::on_signal()?;
     // A caller has a second connection while it submits twice.
-    allow_connections(2 * u64::from(args.concurrency));
+    allow_connections(2 * u64::from(args.concurrency) + u64::from(args.listeners));
     // Dropped either way, the platform takes everything down that is ours.
     let report = tokio::select! {
         report = run_on_platform(args) => report?,
@@ -170,6 +175,9 @@ async fn run_on_platform(args: &RushArgs) -> anyhow::Result<Report> {
     let ledger = ledger::read(platform.sandbox_address).await?;
     let audit = Audit::run(&platform.ground.pool, &sale, &told, &ledger, deadlocks_before).await?;
     problems.extend(audit.problems.iter().cloned());
+    if measured.heard.lost > 0 {
+        problems.push(format!("{} live streams ended early", measured.heard.lost));
+    }
     if !problems.is_empty() {
         eprintln!("bench: the ends of the logs:\n{}", platform.log_tails());
     }
@@ -184,6 +192,7 @@ async fn run_on_platform(args: &RushArgs) -> anyhow::Result<Report> {
             settled_s,
             mails: platform.mails.total(),
             usage: measured.usage,
+            heard: measured.heard,
         },
         problems,
     ))
@@ -193,10 +202,12 @@ async fn run_on_platform(args: &RushArgs) -> anyhow::Result<Report> {
 struct Running {
     memory: Memory,
     usage: Usage,
+    heard: Heard,
 }
 
 /// All buyers, while figures are shown.
 async fn rush(args: &RushArgs, platform: &Platform, sale: &Sale, crowd: Crowd) -> anyhow::Result<(Told, Running)> {
+    let listeners = platform.listeners(&sale.event, args.listeners).await?;
     let live = Live::default();
     let over = CancellationToken::new();
     let memory = Memory::watch(&platform.ground.groups(), over.clone());
@@ -213,7 +224,9 @@ async fn rush(args: &RushArgs, platform: &Platform, sale: &Sale, crowd: Crowd) -
     let usage = Usage::now(&platform.groups()).since(&before);
     over.cancel();
     shown.await.context("showing the figures")?;
-    Ok((told?, Running { memory, usage }))
+    let heard = listeners.close().await;
+    let running = Running { memory, usage, heard };
+    Ok((told?, running))
 }
 
 #[cfg(test)]

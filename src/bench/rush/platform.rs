@@ -13,6 +13,7 @@ use workflows::tickets::{booking, sweep};
 
 use super::RushArgs;
 use super::caller::Shop;
+use super::listeners::Listeners;
 use crate::bench::client::Connection;
 use crate::bench::ground::Ground;
 use crate::bench::processes::{LOG_LEVEL, Process, READY_PATH, free_address, log_tails};
@@ -159,6 +160,11 @@ impl Platform {
             tries: args.tries,
             hold: args.hold,
         }
+    }
+
+    /// Opens connections that follow the event's seats.
+    pub async fn listeners(&self, event: &str, wanted: u32) -> anyhow::Result<Listeners> {
+        Listeners::open(self.gateway_address, self.gateway.pid(), event, wanted).await
     }
 
     /// Our own processes, each with its name.

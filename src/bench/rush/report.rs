@@ -8,6 +8,7 @@ use super::RushArgs;
 use super::audit::Audit;
 use super::buyer::Card;
 use super::ledger::Ledger;
+use super::listeners::Heard;
 use super::told::{Booking, Told};
 use crate::bench::cpu::Usage;
 use crate::bench::report::quantile_ms;
@@ -22,6 +23,8 @@ pub struct Measured {
     pub mails: u64,
     /// CPU time.
     pub usage: Usage,
+    /// By those who only looked.
+    pub heard: Heard,
 }
 
 /// The result of `bench rush`, without the warm-up. Explained in docs/performance.md.
@@ -75,6 +78,11 @@ pub struct Report {
     refunded_cents: i64,
     mailed: u64,
     mails: u64,
+    listeners: u32,
+    listener_updates: u64,
+    listener_reloads: u64,
+    listeners_lost: u64,
+    gateway_kb_per_listener: f64,
     memory_peak_mb: BTreeMap<String, f64>,
     cpu_s: BTreeMap<&'static str, f64>,
     other_cpu_s: f64,
@@ -155,6 +163,11 @@ impl Report {
             refunded_cents: audit.refunded_cents,
             mailed: audit.mailed,
             mails: measured.mails,
+            listeners: measured.heard.listeners,
+            listener_updates: measured.heard.updates,
+            listener_reloads: measured.heard.reloads,
+            listeners_lost: measured.heard.lost,
+            gateway_kb_per_listener: measured.heard.gateway_kb_each,
             memory_peak_mb: measured.memory_peak_mb,
             cpu_s,
             other_cpu_s: measured.usage.other_ms() / 1_000.0,
@@ -238,6 +251,19 @@ impl Report {
                 self.payment_success_first * 100.0
             ),
         );
+        if self.listeners > 0 {
+            line(
+                "listeners",
+                format!(
+                    "{} with {:.1} kB each in the gateway: {} updates, {} told to reload, {} lost",
+                    self.listeners,
+                    self.gateway_kb_per_listener,
+                    self.listener_updates,
+                    self.listener_reloads,
+                    self.listeners_lost
+                ),
+            );
+        }
         for (at, (name, spent)) in self.cpu_s.iter().enumerate() {
             line(if at == 0 { "CPU" } else { "" }, format!("{name:<22} {spent:>8.2} s"));
         }
