@@ -351,3 +351,6 @@ async fn payments(pool: &PgPool, event: &str) -> sqlx::Result<HashMap<Uuid, Vec<
     }
     Ok(payments)
 }
+
+#[cfg(test)]
+mod tests;

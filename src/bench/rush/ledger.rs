@@ -69,7 +69,8 @@ pub async fn read(sandbox: SocketAddr) -> anyhow::Result<Ledger> {
 }
 
 impl Ledger {
-    fn add(&mut self, payment: Payment) {
+    /// One more payment.
+    pub fn add(&mut self, payment: Payment) {
         let booking = payment.metadata.get("bookingId").and_then(|id| id.parse().ok());
         match booking {
             Some(booking) => self.payments.entry(booking).or_default().push(payment),
