@@ -148,8 +148,8 @@ impl Audit {
             match booking.end {
                 End::Confirmed => status != Some("completed"),
                 End::Rejected => status != Some("rejected"),
-                End::Cancelled | End::Expired => !matches!(status, Some("compensated" | "cancelled")),
-                End::Left => status.is_none(),
+                // Whoever left never paid.
+                End::Cancelled | End::Expired | End::Left => !matches!(status, Some("compensated" | "cancelled")),
             }
         });
         let untrue = untrue.map(|booking| (booking.id, booking.end, sagas.get(&booking.id)));

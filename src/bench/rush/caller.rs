@@ -22,6 +22,8 @@ use crate::bench::client::{Answer, Connection};
 
 /// Buyers wait for the outcome for as long as the shop lets them.
 const PREFER: &str = "wait=30";
+/// Who will leave waits until the payment is under way.
+const PREFER_TO_LEAVE: &str = "wait=2";
 /// A request that takes this long will not be answered: longer than the wait above and the gateway's own limit.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How long a buyer asks again who was put off or cut off.
@@ -165,7 +167,7 @@ impl Caller {
                     free
                 }
                 Reply::Booking(view) => {
-                    let end = end(&view, buyer.card)?;
+                    let end = end(&view, buyer.card).with_context(|| format!("a booking is {}", view.status))?;
                     let pays = matches!(end, End::Confirmed | End::Cancelled | End::Expired);
                     self.told.payers += u64::from(pays && !has_paid);
                     self.told.bookings.push(Booking {
@@ -221,8 +223,10 @@ impl Caller {
     async fn wish(&mut self, buyer: &Buyer, wish: &[u32], attempt: u32) -> anyhow::Result<Reply> {
         let key = format!("{}-{}-{attempt}", self.sale.event, buyer.number);
         let body = self.body(buyer, wish);
-        // Who leaves doesn't wait.
-        let prefer = (buyer.card != Card::Abandoned).then_some(PREFER);
+        let prefer = match buyer.card {
+            Card::Abandoned => PREFER_TO_LEAVE,
+            Card::Good | Card::Declined | Card::DeclinedOnce | Card::TimesOut | Card::SlowBank => PREFER,
+        };
         self.live.in_flight.fetch_add(1, Ordering::Relaxed);
         let reply = if buyer.twice {
             self.submit_twice(&key, body, prefer).await
@@ -234,8 +238,8 @@ impl Caller {
             })
         };
         let reply = match reply {
-            Ok(Reply::Booking(view)) if prefer.is_some() && !is_decided(&view) => {
-                self.decided(view.booking_id).await.map(Reply::Booking)
+            Ok(Reply::Booking(view)) if !is_over(&view, buyer.card) => {
+                self.over(view.booking_id, buyer.card).await.map(Reply::Booking)
             }
             reply => reply,
         };
@@ -260,7 +264,7 @@ impl Caller {
     }
 
     /// A double click: the same request under the same key on two connections at once.
-    async fn submit_twice(&mut self, key: &str, body: String, prefer: Option<&str>) -> anyhow::Result<Reply> {
+    async fn submit_twice(&mut self, key: &str, body: String, prefer: &str) -> anyhow::Result<Reply> {
         self.told.twice += 1;
         let mut second = Connection::open(self.shop.gateway).await?;
         let (one, two) = tokio::join!(
@@ -284,15 +288,15 @@ impl Caller {
         })
     }
 
-    /// The booking once it is decided.
-    async fn decided(&mut self, booking: Uuid) -> anyhow::Result<View> {
+    /// The booking once it is over for the buyer.
+    async fn over(&mut self, booking: Uuid, card: Card) -> anyhow::Result<View> {
         let until = Instant::now() + self.shop.hold + DECIDED_AFTER_HOLD_MAX;
         let path = format!("/bookings/{booking}");
         loop {
             match tokio::time::timeout(REQUEST_MAX, self.connection.get(&path)).await {
                 Ok(Ok(answer)) if answer.status == StatusCode::OK => {
                     let view = view(&answer.body)?;
-                    if is_decided(&view) {
+                    if is_over(&view, card) {
                         return Ok(view);
                     }
                 }
@@ -308,14 +312,8 @@ impl Caller {
 }
 
 /// Sends a wish until it is answered, and says how often the shop put it off.
-async fn submit(
-    connection: &mut Connection,
-    key: &str,
-    body: &str,
-    prefer: Option<&str>,
-) -> anyhow::Result<(Reply, u64)> {
-    let mut headers = vec![("idempotency-key", key)];
-    headers.extend(prefer.map(|prefer| ("prefer", prefer)));
+async fn submit(connection: &mut Connection, key: &str, body: &str, prefer: &str) -> anyhow::Result<(Reply, u64)> {
+    let headers = [("idempotency-key", key), ("prefer", prefer)];
     let until = Instant::now() + PATIENCE;
     let mut deferred = 0;
     loop {
@@ -372,18 +370,19 @@ fn story(answer: &Answer) -> String {
     format!("HTTP {}: {}", answer.status, String::from_utf8_lossy(&answer.body))
 }
 
-fn is_decided(view: &View) -> bool {
-    matches!(view.status.as_str(), "confirmed" | "rejected" | "cancelled" | "expired")
+/// Decided; or, for a buyer who will leave, as far as paying.
+fn is_over(view: &View, card: Card) -> bool {
+    end(view, card).is_some()
 }
 
-fn end(view: &View, card: Card) -> anyhow::Result<End> {
+fn end(view: &View, card: Card) -> Option<End> {
     match view.status.as_str() {
-        "confirmed" => Ok(End::Confirmed),
-        "rejected" => Ok(End::Rejected),
-        "cancelled" => Ok(End::Cancelled),
-        "expired" => Ok(End::Expired),
-        _ if card == Card::Abandoned => Ok(End::Left),
-        status => bail!("booking {} is {status}", view.booking_id),
+        "confirmed" => Some(End::Confirmed),
+        "rejected" => Some(End::Rejected),
+        "cancelled" => Some(End::Cancelled),
+        "expired" => Some(End::Expired),
+        "reserved" | "paying" if card == Card::Abandoned => Some(End::Left),
+        _ => None,
     }
 }
 
@@ -408,16 +407,20 @@ mod tests {
             {"seq":1,"at":"x","event":"booking.initiated"},
             {"seq":3,"at":"x","event":"seat.unavailable","data":{"requested":["S1"],"available":["S2","S3"]}}]}"#;
         let view = view(&Bytes::from(body)).unwrap();
-        assert_eq!(end(&view, Card::Good).unwrap(), End::Rejected);
+        assert_eq!(end(&view, Card::Good), Some(End::Rejected));
         assert_eq!(free_seats(view.history), ["S2", "S3"]);
     }
 
     #[test]
     fn only_who_leaves_may_be_undecided() {
-        let body = r#"{"bookingId":"01900000-0000-7000-8000-000000000000","status":"initiated"}"#;
-        let view = view(&Bytes::from(body)).unwrap();
-        assert_eq!(end(&view, Card::Abandoned).unwrap(), End::Left);
-        assert!(end(&view, Card::Good).is_err());
+        let of = |status: &str, card| {
+            let body = format!(r#"{{"bookingId":"01900000-0000-7000-8000-000000000000","status":"{status}"}}"#);
+            end(&view(&Bytes::from(body)).unwrap(), card)
+        };
+        assert_eq!(of("paying", Card::Abandoned), Some(End::Left));
+        assert_eq!(of("initiated", Card::Abandoned), None);
+        assert_eq!(of("rejected", Card::Abandoned), Some(End::Rejected));
+        assert_eq!(of("paying", Card::Good), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum End {
     Cancelled,
     /// Not paid in time.
     Expired,
-    /// The buyer did not wait for the end.
+    /// The buyer left while the payment was under way.
     Left,
 }
 
