@@ -44,6 +44,13 @@ struct Counts {
     lost: AtomicU64,
 }
 
+impl Counts {
+    fn add(&self, (updates, reloads): (u64, u64)) {
+        self.updates.fetch_add(updates, Ordering::Relaxed);
+        self.reloads.fetch_add(reloads, Ordering::Relaxed);
+    }
+}
+
 /// What the listeners saw.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
@@ -64,9 +71,9 @@ impl Listeners {
     pub async fn open(gateway: SocketAddr, gateway_pid: u32, event: &str, wanted: u32) -> anyhow::Result<Listeners> {
         let (counts, over) = (Arc::new(Counts::default()), CancellationToken::new());
         let before_kb = resident_kb(gateway_pid);
-        let opened = stream::iter(0..wanted).map(|number| async move {
-            let opening = tokio::time::timeout(OPEN_LIMIT, open(gateway, number, event));
-            opening.await.context("not answered in time")?
+        let opened = stream::iter(0..wanted).map(|number| {
+            let opening = tokio::time::timeout(OPEN_LIMIT, open(gateway, number, event, &counts));
+            async { opening.await.context("not answered in time")? }
         });
         let opened: Vec<(TcpStream, Scanner)> = opened
             .buffer_unordered(OPENED_AT_ONCE)
@@ -114,7 +121,7 @@ impl Listeners {
     }
 }
 
-async fn open(gateway: SocketAddr, number: u32, event: &str) -> anyhow::Result<(TcpStream, Scanner)> {
+async fn open(gateway: SocketAddr, number: u32, event: &str, counts: &Counts) -> anyhow::Result<(TcpStream, Scanner)> {
     let address = u8::try_from(2 + number / PER_ADDRESS).context("more listeners than our addresses have ports")?;
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::new(127, 0, 0, address), 0).into())?;
@@ -142,8 +149,7 @@ async fn open(gateway: SocketAddr, number: u32, event: &str) -> anyhow::Result<(
         status => bail!("GET {path} answers {status} to listener {}", number + 1),
     }
     let mut scanner = Scanner::default();
-    // What the stream says first is where the listener stands, no update.
-    scanner.scan(&head[end..]);
+    counts.add(scanner.scan(&head[end..]));
     Ok((stream, scanner))
 }
 
@@ -155,9 +161,7 @@ async fn listen(stream: TcpStream, mut scanner: Scanner, counts: &Counts) {
         match stream.try_read(&mut chunk) {
             Ok(0) => return,
             Ok(length) => {
-                let (updates, reloads) = scanner.scan(&chunk[..length]);
-                counts.updates.fetch_add(updates, Ordering::Relaxed);
-                counts.reloads.fetch_add(reloads, Ordering::Relaxed);
+                counts.add(scanner.scan(&chunk[..length]));
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return,
@@ -196,7 +200,65 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::Router;
+    use axum::body::{Body, Bytes};
+    use axum::http::header;
+    use axum::routing::get;
+    use testkit::eventually;
+
     use super::*;
+
+    /// A gateway that says where the listener stands, tells of seats twice, wants the list to be got again, and goes on.
+    async fn gateway() -> SocketAddr {
+        const FRAMES: [&str; 4] = [
+            "event: position\nid: 1\ndata: {}\n\n",
+            "event: seats\nid: 2\ndata: {\"sold\":[\"S1\"]}\n\n",
+            "event: seats\nid: 3\ndata: {\"sold\":[\"S2\"]}\n\n",
+            "event: reload\nid: 4\ndata: {}\n\n",
+        ];
+        let live = || async {
+            let frames =
+                stream::iter(FRAMES.map(|frame| Ok::<_, std::io::Error>(Bytes::from_static(frame.as_bytes()))));
+            let body = Body::from_stream(frames.chain(stream::pending()));
+            ([(header::CONTENT_TYPE, "text/event-stream")], body)
+        };
+        let router = Router::new().route("/events/e/seats/live", get(live));
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn listeners_hear_what_the_gateway_says() {
+        let listeners = Listeners::open(gateway().await, std::process::id(), "e", 20)
+            .await
+            .unwrap();
+        let heard = |counts: &Counts| {
+            let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            (of(&counts.updates), of(&counts.reloads))
+        };
+        eventually("everybody has heard everything", Duration::from_secs(10), async || {
+            heard(&listeners.counts) == (40, 20)
+        })
+        .await;
+        let heard = listeners.close().await;
+        assert_eq!(
+            (heard.listeners, heard.updates, heard.reloads, heard.lost),
+            (20, 40, 20, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_gateway_without_a_live_stream_is_told_as_such() {
+        let error = Listeners::open(gateway().await, std::process::id(), "f", 1)
+            .await
+            .err()
+            .unwrap();
+        assert!(format!("{error:#}").contains("run without --listeners"), "{error:#}");
+    }
 
     #[test]
     fn frames_are_counted_wherever_the_pieces_are_cut() {
