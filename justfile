@@ -24,6 +24,10 @@ ci:
 bench sagas="20000" concurrency="256":
     cargo run --release -- bench saga --sagas {{sagas}} --concurrency {{concurrency}}
 
+# An on-sale through the whole platform
+rush seats="5000" buyers="50000":
+    cargo run --release -- bench rush --seats {{seats}} --buyers {{buyers}}
+
 # Write migrations/schema.sql anew, after a migration was added
 schema:
     UPDATE_SCHEMA=1 cargo test --test house schema

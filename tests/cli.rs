@@ -98,6 +98,42 @@ fn a_worker_without_queues_is_wrong_usage() {
 }
 
 #[test]
+fn the_rush_explains_itself_and_refuses_what_makes_no_sense() {
+    let help = story(&sagaline(&["bench", "rush", "--help"], &[]));
+    assert_says(
+        &help,
+        &[
+            "exit 0",
+            "--seats",
+            "[default: 5000]",
+            "--buyers",
+            "[default: 50000]",
+            "--concurrency",
+            "--tries",
+            "--hold",
+            "[default: 20s]",
+            "--payment-ms",
+            "[default: 200-800]",
+            "--seed",
+            "--listeners",
+            "--broker ",
+            "--database-url",
+        ],
+    );
+    for (flag, value, why) in [
+        ("--seats", "3", "20..=200000"),
+        ("--buyers", "0", "1..=5000000"),
+        ("--concurrency", "0", "1..=20000"),
+        ("--payment-ms", "800-200", "write it as in 200-800"),
+        ("--hold", "soon", "invalid value"),
+        ("--hold", "1s", "at least 8s"),
+    ] {
+        let story = story(&sagaline(&["bench", "rush", flag, value], &[]));
+        assert_says(&story, &["exit 2", flag, why]);
+    }
+}
+
+#[test]
 fn settings_that_are_wrong_are_listed_together() {
     let variables = [
         ("DATABASE_URL", "mysql://root:hunter2@db/shop"),

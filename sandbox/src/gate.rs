@@ -40,8 +40,11 @@ where
     // A task of its own, so that a client that gives up does not stop what Stripe would finish.
     let work = tokio::spawn(async move {
         tokio::time::sleep(before).await;
+        let waits = before + after;
         let (fate, status, body) = perform(&shared, key.as_deref(), form.fingerprint(&route), fate, |store, now| {
-            operation(store, &form, now)
+            let mut done = operation(store, &form, now)?;
+            store.waits(&mut done, waits);
+            Ok(done)
         });
         shared.after_change();
         tokio::time::sleep(after).await;

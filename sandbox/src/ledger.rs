@@ -60,6 +60,9 @@ pub struct LedgerEntry {
     pub metadata: BTreeMap<String, String>,
     /// Seconds since the Unix epoch.
     pub created: i64,
+    /// How long the latency switch let the answers to its creation, confirmation and so on wait, all together: what a
+    /// payment took of the provider's own time.
+    pub waited_ms: i64,
 }
 
 pub(crate) fn ledger(store: &Store, after: Option<&str>, limit: Option<usize>) -> Ledger {
@@ -81,6 +84,7 @@ pub(crate) fn ledger(store: &Store, after: Option<&str>, limit: Option<usize>) -
             .collect(),
         metadata: intent.fixed.metadata.clone(),
         created: intent.fixed.created,
+        waited_ms: intent.standing.waited_ms,
     };
     Ledger {
         totals: totals(store),

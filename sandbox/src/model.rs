@@ -48,6 +48,9 @@ pub(crate) struct Standing {
     pub captured: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refunded: i64,
+    /// How long the requests that changed it were made to wait for their answers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited_ms: i64,
 }
 
 /// Why the last attempt at paying failed.

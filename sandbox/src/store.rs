@@ -206,6 +206,7 @@ impl Store {
             cancellation_reason: None,
             captured: 0,
             refunded: 0,
+            waited_ms: 0,
         };
         let intent = Intent { fixed, standing };
         self.save(intent.clone());
@@ -420,6 +421,18 @@ impl Store {
         Done {
             body: StoredBody::Intent(intent),
             fate: None,
+        }
+    }
+
+    /// Notes on the intent that a request changed how long the answer takes.
+    pub fn waits(&mut self, done: &mut Done, answer_takes: std::time::Duration) {
+        let waited_ms = i64::try_from(answer_takes.as_millis()).unwrap_or(i64::MAX);
+        if waited_ms == 0 {
+            return;
+        }
+        if let StoredBody::Intent(intent) = &mut done.body {
+            intent.standing.waited_ms = intent.standing.waited_ms.saturating_add(waited_ms);
+            self.save(intent.clone());
         }
     }
 

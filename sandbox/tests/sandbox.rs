@@ -161,6 +161,24 @@ async fn a_key_in_use_is_refused() {
 }
 
 #[tokio::test]
+async fn the_ledger_says_how_long_a_payment_was_made_to_wait() {
+    let stripe = Stripe::start(Options::default()).await;
+    stripe.configure(json!({"latency_ms": [20, 20]})).await;
+    let id = stripe.create("pm_card_visa").await;
+    let confirm = format!("/v1/payment_intents/{id}/confirm");
+    assert_eq!(stripe.post(&confirm, "", Some("c")).await.0, 200);
+    // A repetition gets the stored answer, and at once.
+    assert_eq!(stripe.post(&confirm, "", Some("c")).await.0, 200);
+    let ledger = stripe.sandbox.ledger();
+    let waited: Vec<_> = ledger
+        .intents
+        .iter()
+        .map(|intent| (intent.id.as_str(), intent.waited_ms))
+        .collect();
+    assert_eq!(waited, [(id.as_str(), 40)]);
+}
+
+#[tokio::test]
 async fn answers_get_lost_but_the_work_is_done() {
     let stripe = Stripe::start(Options::default()).await;
     for rate in ["lost_answer_rate", "timeout_rate"] {

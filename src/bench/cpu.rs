@@ -21,7 +21,7 @@ struct Stat {
 
 /// CPU milliseconds spent so far by each named group: its processes, their descendants, and those of them that have
 /// ended (a Postgres backend's time moves to the postmaster when its connection closes).
-pub fn group_ms(groups: &[(&'static str, Vec<u32>)]) -> BTreeMap<&'static str, f64> {
+fn group_ms(groups: &[(&'static str, Vec<u32>)]) -> BTreeMap<&'static str, f64> {
     let all = processes();
     groups
         .iter()
@@ -30,13 +30,13 @@ pub fn group_ms(groups: &[(&'static str, Vec<u32>)]) -> BTreeMap<&'static str, f
 }
 
 /// CPU milliseconds spent so far by this process itself.
-pub fn own_ms() -> f64 {
+fn own_ms() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| parse(&stat));
     stat.map_or(0.0, |stat| stat.own_ticks as f64 * 1_000.0 / TICKS_PER_SECOND)
 }
 
 /// What the whole machine has spent: busy CPU milliseconds, and those that the hypervisor kept for others.
-pub fn machine_ms() -> (f64, f64) {
+fn machine_ms() -> (f64, f64) {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<f64> = text
         .lines()
@@ -50,6 +50,55 @@ pub fn machine_ms() -> (f64, f64) {
     // user, nice, system, idle, iowait, irq, softirq, steal
     let busy = at(0) + at(1) + at(2) + at(5) + at(6);
     (busy * 1_000.0 / TICKS_PER_SECOND, at(7) * 1_000.0 / TICKS_PER_SECOND)
+}
+
+/// CPU time spent, by whom.
+pub struct Usage {
+    /// By process group.
+    pub groups_ms: BTreeMap<&'static str, f64>,
+    /// This process, without the children that are in the groups.
+    pub load_ms: f64,
+    /// What the hypervisor kept for others.
+    pub steal_ms: f64,
+    machine_ms: f64,
+}
+
+impl Usage {
+    /// So far.
+    pub fn now(groups: &[(&'static str, Vec<u32>)]) -> Usage {
+        let (machine_ms, steal_ms) = machine_ms();
+        Usage {
+            groups_ms: group_ms(groups),
+            load_ms: own_ms(),
+            steal_ms,
+            machine_ms,
+        }
+    }
+
+    /// From then until now.
+    pub fn since(mut self, before: &Usage) -> Usage {
+        for (name, ms) in &mut self.groups_ms {
+            *ms -= before.groups_ms.get(name).copied().unwrap_or_default();
+        }
+        self.load_ms -= before.load_ms;
+        self.machine_ms -= before.machine_ms;
+        self.steal_ms -= before.steal_ms;
+        self
+    }
+
+    /// What the rest of the machine has used.
+    pub fn other_ms(&self) -> f64 {
+        (self.machine_ms - self.load_ms - self.groups_ms.values().sum::<f64>()).max(0.0)
+    }
+}
+
+/// These processes and their descendants.
+pub fn descendants(roots: &[u32]) -> Vec<u32> {
+    let all = processes();
+    all.keys()
+        .copied()
+        .filter(|pid| descends_from(&all, *pid, roots))
+        .collect()
 }
 
 fn total_ms(all: &HashMap<u32, Stat>, roots: &[u32]) -> f64 {

@@ -23,8 +23,8 @@ use workflows::{Compiled, Transition};
 
 use super::LimitArgs;
 use super::check::{self, DECLINED_EVERY};
-use super::cpu;
-use super::stage::{Scratch, database};
+use super::cpu::Usage;
+use super::ground::{Scratch, database};
 use crate::output::{self, Output};
 
 /// What stands for a saga's id in a sample's texts; as long as any.
@@ -102,10 +102,9 @@ pub async fn measure(pool: &PgPool, postgres: &[u32], sagas: u64, batch: u64, la
     write_batches(&options, &sample, &next, warm_up, batch, lanes).await?;
     check::settle(pool).await;
     let groups = [("postgres", postgres.to_vec())];
-    let (postgres_before, own_before) = (cpu::group_ms(&groups)["postgres"], cpu::own_ms());
+    let before = Usage::now(&groups);
     let wall = write_batches(&options, &sample, &next, warm_up + batches, batch, lanes).await?;
-    let postgres_ms = cpu::group_ms(&groups)["postgres"] - postgres_before;
-    let own_ms = cpu::own_ms() - own_before;
+    let used = Usage::now(&groups).since(&before);
 
     let written = batches * batch;
     let ended: i64 = sqlx::query_scalar(
@@ -122,8 +121,8 @@ pub async fn measure(pool: &PgPool, postgres: &[u32], sagas: u64, batch: u64, la
         lanes,
         wall_s: wall.as_secs_f64(),
         sagas_per_s: written as f64 / wall.as_secs_f64(),
-        postgres_cpu_ms_per_saga: (!postgres.is_empty()).then_some(postgres_ms / written as f64),
-        loop_cpu_ms_per_saga: own_ms / written as f64,
+        postgres_cpu_ms_per_saga: (!postgres.is_empty()).then_some(used.groups_ms["postgres"] / written as f64),
+        loop_cpu_ms_per_saga: used.load_ms / written as f64,
     })
 }
 

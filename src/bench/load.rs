@@ -9,16 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use uuid::Uuid;
 use workflows::state::Status;
+
+use super::client::Connection;
+use super::report::quantile_ms;
 
 /// Wait for the outcome for as long as the API allows.
 const PREFER: &str = "wait=60";
@@ -56,13 +53,7 @@ pub struct Ended {
 impl Seen {
     /// The latency in milliseconds that this share (0 to 1) of the sagas kept within.
     pub fn quantile_ms(&self, share: f64) -> f64 {
-        let Some(last) = self.latencies_us.len().checked_sub(1) else {
-            return 0.0;
-        };
-        let rank = ((self.latencies_us.len() as f64 * share).ceil() as usize)
-            .saturating_sub(1)
-            .min(last);
-        f64::from(self.latencies_us[rank]) / 1_000.0
+        quantile_ms(&self.latencies_us, share)
     }
 
     fn add(&mut self, other: Seen) {
@@ -97,9 +88,7 @@ pub async fn run(targets: &[SocketAddr], prefix: &'static str, sagas: u64, concu
 }
 
 struct Caller {
-    target: SocketAddr,
-    host: HeaderValue,
-    connection: SendRequest<Full<Bytes>>,
+    connection: Connection,
 }
 
 #[derive(Deserialize)]
@@ -110,12 +99,8 @@ struct Answer {
 
 impl Caller {
     async fn connect(target: SocketAddr) -> anyhow::Result<Caller> {
-        let host = HeaderValue::from_str(&target.to_string())?;
-        Ok(Caller {
-            target,
-            host,
-            connection: open(target).await?,
-        })
+        let connection = Connection::open(target).await?;
+        Ok(Caller { connection })
     }
 
     async fn call_until(mut self, next: Arc<AtomicU64>, prefix: &'static str, sagas: u64) -> Seen {
@@ -148,9 +133,8 @@ impl Caller {
                 Ok(Answer { id, status }) => seen.note(format!("saga {n} ({id}) is {}", status.as_str())),
                 Err(error) => {
                     seen.note(format!("saga {n}: {error:#}"));
-                    match open(self.target).await {
-                        Ok(connection) => self.connection = connection,
-                        Err(_) => return seen,
+                    if self.connection.reopen().await.is_err() {
+                        return seen;
                     }
                 }
             }
@@ -159,21 +143,15 @@ impl Caller {
 
     async fn call(&mut self, prefix: &str, n: u64) -> anyhow::Result<Answer> {
         let body = format!(r#"{{"workflow":"reference","input":{{"seatId":"{prefix}-{n}","n":{n}}}}}"#);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri("/v1/sagas")
-            .header(HOST, self.host.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(HeaderName::from_static("prefer"), HeaderValue::from_static(PREFER))
-            .body(Full::new(Bytes::from(body)))?;
-        self.connection.ready().await?;
-        let response = self.connection.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        if !matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED) {
-            bail!("HTTP {status}: {}", String::from_utf8_lossy(&body));
+        let headers = [("prefer", PREFER)];
+        let answer = self.connection.post("/v1/sagas", &headers, body).await?;
+        if !matches!(
+            answer.status,
+            StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED
+        ) {
+            bail!("HTTP {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         }
-        serde_json::from_slice(&body).context("the answer is not a saga")
+        serde_json::from_slice(&answer.body).context("the answer is not a saga")
     }
 }
 
@@ -183,35 +161,5 @@ impl Seen {
         if self.failures.len() < FAILURES_SHOWN_MAX {
             self.failures.push(failure);
         }
-    }
-}
-
-async fn open(target: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(target)
-        .await
-        .with_context(|| format!("connecting to {target}"))?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // Ends with the connection; its errors reach the caller through the sender.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_of_the_nearest_rank() {
-        let seen = Seen {
-            latencies_us: (1..=100).map(|ms| ms * 1_000).collect(),
-            ..Seen::default()
-        };
-        assert_eq!(seen.quantile_ms(0.5), 50.0);
-        assert_eq!(seen.quantile_ms(0.99), 99.0);
-        assert_eq!(seen.quantile_ms(1.0), 100.0);
-        assert_eq!(Seen::default().quantile_ms(0.5), 0.0);
     }
 }

@@ -1,17 +1,21 @@
 //! `sagaline bench`: measurements that check what they have measured.
 
 mod check;
+mod client;
 mod cpu;
+mod ground;
 mod limit;
 mod load;
+mod memory;
 mod processes;
 mod report;
+mod rush;
 mod saga;
 mod stage;
 
-use std::path::PathBuf;
+use clap::{Args, Subcommand};
 
-use clap::{Args, Subcommand, ValueEnum};
+use ground::GroundArgs;
 
 use crate::output::Output;
 
@@ -22,8 +26,15 @@ pub enum Benchmark {
     ///
     /// Each saga reserves a seat (SQL), charges (nothing; every 20th fails for good), confirms (SQL) and notifies
     /// (nothing); a failed charge releases the seat. The last line printed is the result as JSON; the exit status says
-    /// whether the tables agree with it.
+    /// whether the tables agree with it. A database that is given has its schema `bench` dropped and made anew.
     Saga(SagaArgs),
+    /// An on-sale: far more buyers than seats, through the gateway, the engine, every worker and the Stripe sandbox.
+    ///
+    /// Buyers choose one to four seats, the popular ones first, ask for others when they are refused, and pay; some
+    /// cards are declined, some payments are never answered, some buyers submit twice or leave. At the end tables and
+    /// the sandbox's ledger are audited. The last line printed is the result as JSON; the exit status says whether the
+    /// audit agrees.
+    Rush(rush::RushArgs),
     /// What Postgres must do for the reference workload: its rows, written by a bare set-based loop.
     Limit(LimitArgs),
 }
@@ -37,15 +48,6 @@ pub struct SagaArgs {
     /// Sagas in flight: callers that each start the next when their last one has ended.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub concurrency: u32,
-    /// A database to use; left out, a Postgres server of our own. Its schema `bench` is dropped and made anew.
-    #[arg(long, value_name = "URL")]
-    pub database_url: Option<String>,
-    /// Kafka brokers to use; left out, a broker of our own.
-    #[arg(long, value_name = "HOST:PORT,…")]
-    pub brokers: Option<String>,
-    /// Which broker of our own.
-    #[arg(long, value_enum, default_value_t = Broker::Auto, conflicts_with = "brokers")]
-    pub broker: Broker,
     /// Orchestrator processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub orchestrators: u32,
@@ -55,9 +57,8 @@ pub struct SagaArgs {
     /// Afterwards, write the same rows by a bare loop in batches as large as the engine's were, and print the ratio.
     #[arg(long)]
     pub limit: bool,
-    /// Keep the processes' logs and our own servers' data in this directory.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub keep: Option<PathBuf>,
+    #[command(flatten)]
+    pub ground: GroundArgs,
 }
 
 /// How to write the reference workload's rows.
@@ -77,21 +78,11 @@ pub struct LimitArgs {
     pub database_url: Option<String>,
 }
 
-/// A broker of our own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Broker {
-    /// Apache Kafka where Java and Maven are installed, else the in-process broker.
-    Auto,
-    /// Apache Kafka (needs Java, and Maven the first time).
-    Apache,
-    /// librdkafka's broker, in this process.
-    InProcess,
-}
-
 /// Runs a benchmark.
 pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Saga(args) => saga::run(&args, output).await,
+        Benchmark::Rush(args) => rush::run(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
     }
 }

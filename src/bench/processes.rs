@@ -17,6 +17,10 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(20);
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at a child.
 const POLL: Duration = Duration::from_millis(20);
+/// Where a service says that it can work.
+pub const READY_PATH: &str = "/health/ready";
+/// What children log: what goes wrong.
+pub const LOG_LEVEL: &str = "warn,rdkafka=error,librdkafka=error";
 /// Lines of a child's log that are shown when it fails.
 const LOG_LINES_SHOWN: usize = 20;
 
@@ -47,6 +51,11 @@ impl Process {
             child,
             log,
         })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process id.
@@ -107,8 +116,32 @@ impl Drop for Process {
     }
 }
 
+/// The ends of these processes' logs, for a run that failed.
+pub fn log_tails<'a>(processes: impl IntoIterator<Item = &'a Process>) -> String {
+    let tails = processes.into_iter().map(Process::log_tail);
+    tails
+        .filter(|tail| !tail.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n---\n")
+}
+
 /// An address on 127.0.0.1 that was free a moment ago.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?)
+}
+
+/// Open files that the load needs beside its connections.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+/// Raises our own limit on open files as far as it may go: each caller has a connection.
+pub fn allow_connections(connections: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = connections + FILES_BESIDE_CONNECTIONS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_err() {
+        tracing::warn!(soft, wanted, "the limit on open files could not be raised");
+    }
 }

@@ -112,3 +112,28 @@ impl Report {
         lines.join("\n")
     }
 }
+
+/// The latency in milliseconds that this share (0 to 1) kept within: the nearest rank of ascending microseconds.
+pub fn quantile_ms(ascending_us: &[u32], share: f64) -> f64 {
+    let Some(last) = ascending_us.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let rank = ((ascending_us.len() as f64 * share).ceil() as usize)
+        .saturating_sub(1)
+        .min(last);
+    f64::from(ascending_us[rank]) / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_nearest_rank() {
+        let latencies_us: Vec<u32> = (1..=100).map(|ms| ms * 1_000).collect();
+        assert_eq!(quantile_ms(&latencies_us, 0.5), 50.0);
+        assert_eq!(quantile_ms(&latencies_us, 0.99), 99.0);
+        assert_eq!(quantile_ms(&latencies_us, 1.0), 100.0);
+        assert_eq!(quantile_ms(&[], 0.5), 0.0);
+    }
+}

@@ -4,17 +4,15 @@ use anyhow::{Context as _, bail};
 
 use super::SagaArgs;
 use super::check::{self, Verdict};
-use super::cpu;
+use super::cpu::Usage;
 use super::load::{self, Seen};
+use super::processes::allow_connections;
 use super::report::Report;
 use super::stage::Stage;
 use crate::output::{self, Output};
 
 /// Sagas that the bare loop writes for comparison, at most.
 const LIMIT_SAGAS_MAX: u64 = 50_000;
-/// Open files that the load needs beside its connections.
-const FILES_BESIDE_CONNECTIONS: u64 = 256;
-
 /// Sagas run before the measurement, at most: as many as are measured, until the broker's just-in-time compiler has done most
 /// of its work.
 const WARM_UP_SAGAS_MAX: u64 = 30_000;
@@ -22,7 +20,7 @@ const WARM_UP_SAGAS_MAX: u64 = 30_000;
 /// Runs the reference workload and prints what it found. Fails if the tables don't agree.
 pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
     let stop = crate::shutdown::on_signal()?;
-    allow_open_files(u64::from(args.concurrency) + FILES_BESIDE_CONNECTIONS);
+    allow_connections(u64::from(args.concurrency));
     // Dropped either way, the stage takes everything down that is ours.
     let report = tokio::select! {
         report = run_on_stage(args) => report?,
@@ -46,7 +44,7 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
         .min(WARM_UP_SAGAS_MAX)
         .max(u64::from(args.concurrency))
         .max(check::DECLINED_EVERY);
-    check::make_seats(&stage.pool, args.sagas, warm_up).await?;
+    check::make_seats(&stage.ground.pool, args.sagas, warm_up).await?;
 
     say("warming up");
     let seen = load::run(&stage.targets, "F", 1, 1).await.context("the first saga")?;
@@ -56,20 +54,20 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
         .context("warming up")?;
     refuse_failures("warming up", &seen, &stage)?;
 
-    check::settle(&stage.pool).await;
+    check::settle(&stage.ground.pool).await;
     say(&format!(
         "measuring {} sagas, {} in flight",
         args.sagas, args.concurrency
     ));
     let batches_before = stage.batches().await?;
-    let before = Usage::now(&stage);
+    let before = Usage::now(&stage.groups());
     let seen = load::run(&stage.targets, "S", args.sagas, args.concurrency).await?;
-    let used = Usage::now(&stage).since(&before);
+    let used = Usage::now(&stage.groups()).since(&before);
 
     let batches = stage.batches().await?.since(&batches_before);
 
     say("checking");
-    let verdict = check::verify(&stage.pool, args.sagas, &seen.ended).await?;
+    let verdict = check::verify(&stage.ground.pool, args.sagas, &seen.ended).await?;
     let mut report = report(args, &stage, &seen, &used, verdict);
     report.batch_mean = batches.mean();
     if args.limit {
@@ -99,7 +97,7 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
     let wall_s = seen.wall.as_secs_f64();
     let per_saga = |name: &str| used.groups_ms.get(name).map(|ms| ms / args.sagas as f64);
     Report {
-        broker: stage.broker_name(),
+        broker: stage.ground.broker_name(),
         sagas: args.sagas,
         concurrency: args.concurrency,
         orchestrators: args.orchestrators,
@@ -127,52 +125,5 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
         limit_ratio: None,
         ok: problems.is_empty(),
         problems,
-    }
-}
-
-/// CPU time spent, by whom.
-struct Usage {
-    groups_ms: std::collections::BTreeMap<&'static str, f64>,
-    /// This process, without the children that are in the groups.
-    load_ms: f64,
-    machine_ms: f64,
-    steal_ms: f64,
-}
-
-impl Usage {
-    fn now(stage: &Stage) -> Usage {
-        let groups_ms = cpu::group_ms(&stage.groups());
-        let (machine_ms, steal_ms) = cpu::machine_ms();
-        Usage {
-            groups_ms,
-            load_ms: cpu::own_ms(),
-            machine_ms,
-            steal_ms,
-        }
-    }
-
-    fn since(mut self, before: &Usage) -> Usage {
-        for (name, ms) in &mut self.groups_ms {
-            *ms -= before.groups_ms.get(name).copied().unwrap_or_default();
-        }
-        self.load_ms -= before.load_ms;
-        self.machine_ms -= before.machine_ms;
-        self.steal_ms -= before.steal_ms;
-        self
-    }
-
-    fn other_ms(&self) -> f64 {
-        (self.machine_ms - self.load_ms - self.groups_ms.values().sum::<f64>()).max(0.0)
-    }
-}
-
-/// Raises our own limit on open files as far as it may go: each caller has a connection.
-fn allow_open_files(wanted: u64) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_err() {
-        tracing::warn!(soft, wanted, "the limit on open files could not be raised");
     }
 }

@@ -24,7 +24,7 @@ use crate::{logging, output};
 const SERVICE_LOG: &str = "info,rdkafka=error,librdkafka=error,sqlx=warn";
 /// What short commands log: only what goes wrong.
 const COMMAND_LOG: &str = "warn,rdkafka=error,librdkafka=error";
-/// What `dev` logs: it stops the broker under its clients' feet, who needn't complain about that.
+/// What `dev` and the benchmarks log: they stop the broker under its clients' feet, who needn't complain about that.
 const DEV_LOG: &str = "warn,kafka=error,rdkafka=off,librdkafka=off";
 
 /// Does what the command line says.
@@ -32,13 +32,12 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     let filter = match &command {
         Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LOG,
-        Command::Dev(_) => DEV_LOG,
+        Command::Dev(_) | Command::Bench(_) => DEV_LOG,
         Command::Migrate(_)
         | Command::Saga(_)
         | Command::Workflow(_)
         | Command::Schedule(_)
         | Command::Audit(_)
-        | Command::Bench(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
