@@ -40,8 +40,46 @@ pub const HISTORY_MAX: u32 = 1_000;
 pub const EVENTS_PAGE_MAX: u32 = 200;
 /// Events on a page when nobody says.
 pub const EVENTS_PAGE_DEFAULT: u32 = 50;
-/// Events whose latest seat map is kept in memory; about 2 MB each for 20,000 seats.
+/// Events whose seats are kept in memory; about 4 MB each for 20,000 seats, the rendered list included.
 pub const SEAT_MAPS_MAX: usize = 64;
+
+/// How often the seats of watched events are looked at while they change, and so how many changes are sent together: a
+/// map that moves four times a second looks live, and costs one statement each time however many look on.
+pub const SEATS_REFRESH_EVERY: Duration = Duration::from_millis(250);
+/// The longest pause between two looks: where nothing changes, or where looking takes long.
+pub const SEATS_REFRESH_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A look is followed by a pause of so many times its own length, so that looking never takes more than a tenth of a
+/// connection's time.
+pub const SEATS_REFRESH_PAUSE_FACTOR: u32 = 9;
+/// How long one look may take before it counts as failed.
+pub const SEATS_REFRESH_LIMIT: Duration = Duration::from_secs(2);
+/// Seats seen longer ago than this refuse nobody and are shown to nobody: then each request asks the database again.
+/// Twice the longest pause, so that one late look does no harm.
+pub const SEATS_AGE_MAX: Duration = Duration::from_secs(2);
+/// How often names, prices and places are read again as well: they change by hand, rarely.
+pub const SEATS_RELOAD_EVERY: Duration = Duration::from_secs(30);
+/// How long an event is watched after somebody last asked for its seats.
+pub const SEATS_WATCH_IDLE: Duration = Duration::from_secs(60);
+/// Free seats offered instead of taken ones: what fits a screen, as the saga offers too.
+pub const SEATS_OFFERED_MAX: usize = 10;
+/// Seats looked at in search of those: some sections on from the wanted ones, some microseconds.
+pub const SEATS_OFFER_SCAN_MAX: usize = 2_000;
+
+/// Listeners to seat changes of one gateway: each costs about 20 KB with its connection, so a gigabyte.
+pub const SEAT_LISTENERS_MAX: usize = 50_000;
+/// When a listener that found no room may come again: a moment in which others leave.
+pub const SEAT_LISTENERS_RETRY: Duration = Duration::from_secs(5);
+/// Frames that a slow listener may be behind before it is told to reload: sixteen seconds while everything changes.
+pub const SEAT_FRAMES_BEHIND_MAX: usize = 64;
+/// Frames kept for listeners that come back: a minute while everything changes.
+pub const SEAT_FRAMES_KEPT_MAX: usize = 256;
+/// Seats in one frame; past it everybody is told to reload, which is shorter.
+pub const SEAT_FRAME_SEATS_MAX: usize = 2_000;
+/// How often a listener hears something, at least, so that proxies keep the connection.
+pub const SEAT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How far clocks and snapshots of two gateways' looks may be apart: a listener that comes back is sent as much again.
+/// Changes name a seat's state, so a repetition does no harm.
+pub const SEAT_RESUME_OVERLAP: Duration = Duration::from_secs(1);
 
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;

@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(events::routes::list))
         .routes(routes!(events::routes::show))
         .routes(routes!(events::routes::seats))
+        .routes(routes!(events::live::seats))
         .routes(routes!(webhooks::route::stripe))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

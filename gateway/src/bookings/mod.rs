@@ -5,5 +5,7 @@ pub mod routes;
 pub mod view;
 
 mod keys;
+mod lookups;
 
 pub use keys::KeysInFlight;
+pub use lookups::KeyLookups;

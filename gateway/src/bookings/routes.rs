@@ -47,7 +47,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         (status = 200, description = "Decided within the time asked for", body = Booking,
          headers(("Location" = String, description = "The booking"), ("Preference-Applied" = String, description = "The wait that was granted"))),
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "The first request with this key is still being worked on",
+        (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), or the first request with this key is still being worked on",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "The body has more than 64 KiB", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON", body = ProblemDetails, content_type = "application/problem+json"),
@@ -69,6 +69,7 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
+    refuse_taken(&app, &wish, key.as_deref()).await?;
     let request = start_request(&app, &wish, key, wait).await?;
     let began = Instant::now();
     let started = app.engine().start(request).await?;
@@ -77,9 +78,37 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
     };
     drop(in_use);
+    remember(&app, &booking);
     metrics::counter!("sagaline_gateway_bookings_total", "replayed" => if started.replayed { "yes" } else { "no" })
         .increment(1);
     Ok(created(&booking, wait, started.replayed))
+}
+
+/// Refuses at once a wish for seats that somebody is known to have; the saga would do the same, only at more cost. The
+/// refusal isn't kept under the key: the same request may find the seats free again later.
+async fn refuse_taken(app: &App, wish: &BookingRequest, key: Option<&str>) -> Result<(), Problem> {
+    let Some(refusal) = app.availability().refusal(&wish.event_id, &wish.seat_ids) else {
+        return Ok(());
+    };
+    if let Some(key) = key {
+        match app.key_lookups().is_used(app.engine(), key).await {
+            Ok(false) => (),
+            // It may be this very booking that has the seats. And if the engine can't say, it is asked to start it.
+            Ok(true) | Err(_) => return Ok(()),
+        }
+    }
+    metrics::counter!("sagaline_gateway_bookings_refused_total").increment(1);
+    Err(Problem::seats_unavailable(refusal))
+}
+
+/// Keeps in mind what a booking shows of its seats.
+fn remember(app: &App, booking: &Booking) {
+    match booking.status {
+        BookingStatus::Reserved | BookingStatus::Paying | BookingStatus::Confirmed => {
+            app.availability().learn(&booking.event_id, &booking.seat_ids);
+        }
+        BookingStatus::Initiated | BookingStatus::Cancelled | BookingStatus::Rejected | BookingStatus::Expired => (),
+    }
 }
 
 fn created(booking: &Booking, wait: Option<Duration>, replayed: bool) -> Response {
@@ -114,6 +143,7 @@ async fn start_request(
     };
     let quote = events::quote(app.pool(), &wish.event_id, &wish.seat_ids).await?;
     wish.check(quote.as_ref())?;
+    watch(app, &wish.event_id);
     let quote = quote.expect("a wish that was checked has an event");
     Ok(StartRequest {
         workflow: options.workflow.clone(),
@@ -124,6 +154,18 @@ async fn start_request(
         traceparent: context::current().map(|context| context.traceparent()),
         wait: wait.map(|wait| wait.min(WAIT_SLICE)).filter(|wait| !wait.is_zero()),
     })
+}
+
+/// Has an event's seats watched from the first wish on. Only events that exist get here.
+fn watch(app: &App, event_id: &str) {
+    if app.availability().is_watched(event_id) {
+        return;
+    }
+    let (app, event_id) = (app.clone(), event_id.to_owned());
+    tokio::spawn(async move {
+        // Whatever fails here fails again, and is told, where somebody waits for it.
+        let _ = app.availability().read(app.pool(), &event_id).await;
+    });
 }
 
 /// The booking once it is decided, or when the time is up.

@@ -1,6 +1,6 @@
 //! An engine for tests: keeps what it is told, and stands wherever a test puts it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -184,6 +184,12 @@ impl EngineClient for FakeEngine {
             saga: self.detail(id).unwrap(),
             replayed: false,
         })
+    }
+
+    async fn used_keys(&self, keys: Vec<String>) -> Result<HashSet<String>, ClientError> {
+        self.reach()?;
+        let inner = self.inner.lock().unwrap();
+        Ok(keys.into_iter().filter(|key| inner.keys.contains_key(key)).collect())
     }
 
     async fn get(&self, saga: SagaId) -> Result<Option<SagaDetail>, ClientError> {
