@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
-use crate::bookings::{KeyLookups, KeysInFlight};
+use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::options::Options;
 
 /// What the gateway needs from outside.
@@ -29,6 +29,7 @@ struct Shared {
     deps: Deps,
     keys: KeysInFlight,
     key_lookups: KeyLookups,
+    admission: Admission,
     availability: Availability,
     inbox_wake: Notify,
     draining: CancellationToken,
@@ -38,6 +39,7 @@ impl App {
     /// The shared part of a gateway.
     pub fn new(options: Options, deps: Deps) -> App {
         App(Arc::new(Shared {
+            admission: Admission::new(options.bookings_in_work_max, options.booking_start_target),
             availability: Availability::new(options.seat_listeners_max),
             options,
             deps,
@@ -71,6 +73,11 @@ impl App {
     /// Questions to the engine about keys that were used before.
     pub fn key_lookups(&self) -> &KeyLookups {
         &self.0.key_lookups
+    }
+
+    /// How many bookings may be in work.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
     /// Which seats can be had.

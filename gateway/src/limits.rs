@@ -81,6 +81,27 @@ pub const SEAT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Changes name a seat's state, so a repetition does no harm.
 pub const SEAT_RESUME_OVERLAP: Duration = Duration::from_secs(1);
 
+/// Bookings that a gateway takes in work at first, before it has learned anything: a few batches of the engine's.
+pub const BOOKINGS_IN_WORK_INITIAL: f64 = 64.0;
+/// However slow the back end is, so many are tried: what is never tried is never seen to be quick again.
+pub const BOOKINGS_IN_WORK_MIN: f64 = 4.0;
+/// The most that are ever in work: what the engine takes in one batch several times over; the rest would only wait there.
+pub const BOOKINGS_IN_WORK_MAX: usize = 4_096;
+/// How long beginning a booking may take before it says that too much is in work: a fifth of the 1.2 s in which a buyer
+/// shall be done.
+pub const BOOKINGS_START_TARGET: Duration = Duration::from_millis(250);
+/// How much the limit grows while as many as it allows are answered in time: about eight on each round.
+pub const BOOKINGS_INCREASE: f64 = 8.0;
+/// What is left of the limit after a sign of too much: mild, for a batching engine is late at once or not at all.
+pub const BOOKINGS_DECREASE: f64 = 0.85;
+/// One in so many of the limit may wait for room: work for a moment, so that short bursts get through.
+pub const BOOKINGS_QUEUE_SHARE: usize = 2;
+/// How long: a refusal that takes longer is no quick one.
+pub const BOOKINGS_QUEUE_WAIT: Duration = Duration::from_millis(200);
+/// When those who were sent away may come again, at the earliest and at the latest: spread, so that they don't come
+/// back all at once.
+pub const BOOKINGS_RETRY_S: std::ops::RangeInclusive<u64> = 1..=4;
+
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;
 /// Signals under way to the engine at a time, per gateway.

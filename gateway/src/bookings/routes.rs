@@ -7,16 +7,17 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use orchestrator::client::{ClientError, SagaDetail, StartRequest};
+use orchestrator::client::{ClientError, SagaDetail, StartRequest, Started};
 use workflows::event::{Command, CommandEvent};
 use workflows::ids::SagaId;
 
+use super::admission::Sign;
 use super::request::BookingRequest;
 use super::view::{Booking, BookingStatus, path_of};
 use crate::app::App;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
-use crate::limits::{BODY_BYTES_MAX, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
+use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::store::events;
 
@@ -70,9 +71,8 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .transpose()?;
 
     refuse_taken(&app, &wish, key.as_deref()).await?;
-    let request = start_request(&app, &wish, key, wait).await?;
     let began = Instant::now();
-    let started = app.engine().start(request).await?;
+    let started = begin(&app, &wish, key).await?;
     let booking = match wait {
         Some(wait) => decided(&app, started.saga, wait.saturating_sub(began.elapsed())).await?,
         None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
@@ -99,6 +99,25 @@ async fn refuse_taken(app: &App, wish: &BookingRequest, key: Option<&str>) -> Re
     }
     metrics::counter!("sagaline_gateway_bookings_refused_total").increment(1);
     Err(Problem::seats_unavailable(refusal))
+}
+
+/// Has a booking begun, if there is room for one more. The outcome is waited for afterwards, when the room is free again:
+/// waiting costs little, and would say nothing about how busy the engine is.
+async fn begin(app: &App, wish: &BookingRequest, key: Option<String>) -> Result<Started, Problem> {
+    let Some(admitted) = app.admission().admit().await else {
+        metrics::counter!("sagaline_gateway_bookings_shed_total").increment(1);
+        let after = Duration::from_secs(rand::random_range(BOOKINGS_RETRY_S));
+        let detail = "more bookings are being made than can be taken; try again shortly, with the same Idempotency-Key";
+        return Err(Problem::new(Kind::Overloaded, detail).retry_after(after));
+    };
+    let request = start_request(app, wish, key).await?;
+    let started = app.engine().start(request).await;
+    admitted.end(match &started {
+        Ok(_) => Sign::Begun,
+        Err(ClientError::Overloaded { .. }) => Sign::Overloaded,
+        Err(_) => Sign::None,
+    });
+    Ok(started?)
 }
 
 /// Keeps in mind what a booking shows of its seats.
@@ -135,7 +154,6 @@ async fn start_request(
     app: &App,
     wish: &BookingRequest,
     idempotency_key: Option<String>,
-    wait: Option<Duration>,
 ) -> Result<StartRequest, Problem> {
     let options = app.options();
     let Some(payment_method) = wish.payment_method.as_ref().or(options.payment_method_default.as_ref()) else {
@@ -152,7 +170,7 @@ async fn start_request(
         idempotency_key,
         tags: wish.saga_tags(),
         traceparent: context::current().map(|context| context.traceparent()),
-        wait: wait.map(|wait| wait.min(WAIT_SLICE)).filter(|wait| !wait.is_zero()),
+        wait: None,
     })
 }
 
