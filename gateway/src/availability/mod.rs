@@ -31,7 +31,8 @@ use crate::store::availability;
 pub struct Availability {
     views: Mutex<HashMap<String, Arc<View>>>,
     listeners: Arc<Semaphore>,
-    watch: Notify,
+    /// There is an event to be watched.
+    news: Notify,
 }
 
 impl Availability {
@@ -40,7 +41,7 @@ impl Availability {
         Availability {
             views: Mutex::default(),
             listeners: Arc::new(Semaphore::new(listeners_max.min(Semaphore::MAX_PERMITS))),
-            watch: Notify::new(),
+            news: Notify::new(),
         }
     }
 
@@ -73,7 +74,6 @@ impl Availability {
             return Ok(None);
         };
         view.show(SeatMap::new(event_id, hall, began_at), began_at);
-        self.watch.notify_one();
         Ok(view.latest())
     }
 
@@ -91,9 +91,11 @@ impl Availability {
         }
     }
 
-    /// Whether an event is among those that are watched.
-    pub fn is_watched(&self, event_id: &str) -> bool {
-        self.known(event_id).is_some()
+    /// Has an event watched, which must exist, without waiting for it.
+    pub fn watch(&self, event_id: &str) {
+        if self.known(event_id).is_none() {
+            self.view(event_id);
+        }
     }
 
     /// The view of an event that was read, to listen to it.
@@ -123,6 +125,7 @@ impl Availability {
         // Past the limit, all of them in use at this moment, this one is simply not shared.
         if views.len() < SEAT_MAPS_MAX {
             views.insert(event_id.to_owned(), view.clone());
+            self.news.notify_one();
         }
         view
     }

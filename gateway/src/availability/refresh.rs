@@ -15,6 +15,9 @@ use crate::limits::{
 };
 use crate::store::availability;
 
+/// In a smaller pool no connection is kept: bookings would have too few left.
+const CONNECTIONS_MIN: u32 = 4;
+
 /// Runs until told to stop. While nobody asks for seats, it sleeps and holds no connection.
 pub async fn run(app: App, stop: CancellationToken) {
     let mut connection = None;
@@ -26,7 +29,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         if watched.is_empty() {
             connection = None;
             tokio::select! {
-                () = app.availability().watch.notified() => continue,
+                () = app.availability().news.notified() => continue,
                 () = stop.cancelled() => return,
             }
         }
@@ -62,6 +65,9 @@ pub async fn run(app: App, stop: CancellationToken) {
             watched.iter().for_each(|(_, view)| view.say(KEEP_ALIVE));
         }
         drop(watched);
+        if app.pool().options().get_max_connections() < CONNECTIONS_MIN {
+            connection = None;
+        }
         pause = if changed { SEATS_REFRESH_EVERY } else { pause * 2 };
         pause = pause
             .max(took * SEATS_REFRESH_PAUSE_FACTOR)

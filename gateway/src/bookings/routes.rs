@@ -161,7 +161,8 @@ async fn start_request(
     };
     let quote = events::quote(app.pool(), &wish.event_id, &wish.seat_ids).await?;
     wish.check(quote.as_ref())?;
-    watch(app, &wish.event_id);
+    // From the first wish on; only events that exist get here.
+    app.availability().watch(&wish.event_id);
     let quote = quote.expect("a wish that was checked has an event");
     Ok(StartRequest {
         workflow: options.workflow.clone(),
@@ -172,18 +173,6 @@ async fn start_request(
         traceparent: context::current().map(|context| context.traceparent()),
         wait: None,
     })
-}
-
-/// Has an event's seats watched from the first wish on. Only events that exist get here.
-fn watch(app: &App, event_id: &str) {
-    if app.availability().is_watched(event_id) {
-        return;
-    }
-    let (app, event_id) = (app.clone(), event_id.to_owned());
-    tokio::spawn(async move {
-        // Whatever fails here fails again, and is told, where somebody waits for it.
-        let _ = app.availability().read(app.pool(), &event_id).await;
-    });
 }
 
 /// The booking once it is decided, or when the time is up.
