@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::options::Options;
+use crate::queue::Rooms;
 
 /// What the gateway needs from outside.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ struct Shared {
     key_lookups: KeyLookups,
     admission: Admission,
     availability: Availability,
+    rooms: Rooms,
     inbox_wake: Notify,
     draining: CancellationToken,
 }
@@ -45,6 +47,7 @@ impl App {
             deps,
             keys: KeysInFlight::default(),
             key_lookups: KeyLookups::default(),
+            rooms: Rooms::default(),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
         }))
@@ -73,6 +76,11 @@ impl App {
     /// Questions to the engine about keys that were used before.
     pub fn key_lookups(&self) -> &KeyLookups {
         &self.0.key_lookups
+    }
+
+    /// The waiting rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     /// How many bookings may be in work.

@@ -102,6 +102,17 @@ pub const BOOKINGS_QUEUE_WAIT: Duration = Duration::from_millis(200);
 /// back all at once.
 pub const BOOKINGS_RETRY_S: std::ops::RangeInclusive<u64> = 1..=4;
 
+/// How often lines move: often enough to look alive, two or three statements each time.
+pub const ROOM_TICK: Duration = Duration::from_secs(1);
+/// How often to look for waiting rooms where there are none.
+pub const ROOMS_IDLE_TICK: Duration = Duration::from_secs(5);
+/// Rooms seen longer ago are looked at again by whoever needs them: a look that failed, and the next one, are waited for.
+pub const ROOMS_AGE_MAX: Duration = Duration::from_secs(10);
+/// Buyers put in line, or asked for, by one statement.
+pub const ROOM_BUYERS_TOGETHER_MAX: usize = 1_000;
+/// How much of what could be begun is let in: the others are left for those who try again, and for other events.
+pub const ROOM_SHARE: f64 = 0.5;
+
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;
 /// Signals under way to the engine at a time, per gateway.

@@ -22,6 +22,8 @@ pub enum Kind {
     Malformed,
     /// The signature of a webhook is missing, wrong or too old.
     BadSignature,
+    /// It is not this buyer's turn.
+    NotAdmitted,
     /// The thing named in the path does not exist.
     NotFound,
     /// The path exists in no form.
@@ -58,6 +60,7 @@ impl Kind {
         match self {
             Kind::Malformed => ("malformed", "The request can't be read", StatusCode::BAD_REQUEST),
             Kind::BadSignature => ("bad-signature", "The signature is not valid", StatusCode::BAD_REQUEST),
+            Kind::NotAdmitted => ("not-admitted", "Not your turn", StatusCode::FORBIDDEN),
             Kind::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Kind::NoSuchRoute => ("no-such-route", "No such route", StatusCode::NOT_FOUND),
             Kind::MethodNotAllowed => (

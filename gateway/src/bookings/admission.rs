@@ -14,8 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{
     BOOKINGS_DECREASE, BOOKINGS_IN_WORK_INITIAL, BOOKINGS_IN_WORK_MIN, BOOKINGS_INCREASE, BOOKINGS_QUEUE_SHARE,
-    BOOKINGS_QUEUE_WAIT,
+    BOOKINGS_QUEUE_WAIT, ROOM_SHARE,
 };
+
+/// How much the newest start counts in what one takes.
+const TOOK_WEIGHT: f64 = 0.05;
+/// No start is believed to be quicker, in seconds: nothing goes through a database sooner.
+const TOOK_S_MIN: f64 = 0.001;
 
 /// The gate in front of the work that a booking costs. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +43,8 @@ struct Gauge {
     /// Permits there are, taken or not.
     permits: usize,
     in_work: usize,
+    /// How long beginning a booking takes, lately.
+    took_s: f64,
 }
 
 /// What the work showed of the back end.
@@ -62,6 +69,10 @@ pub struct Admitted {
 impl Gauge {
     /// Learns from work that is done at `now`.
     fn learn(&mut self, began_at: Instant, now: Instant, sign: Sign) {
+        if sign == Sign::Begun {
+            let took_s = now.duration_since(began_at).as_secs_f64();
+            self.took_s += (took_s - self.took_s) * TOOK_WEIGHT;
+        }
         let is_late = now.duration_since(began_at) > self.target;
         match sign {
             _ if is_late => self.decrease(began_at, now),
@@ -98,6 +109,8 @@ impl Admission {
             decreased_at: None,
             permits: 0,
             in_work: 0,
+            // Until it is known, as if it were just good enough.
+            took_s: target.as_secs_f64(),
         };
         let permits = gauge.limit();
         Admission(Arc::new(Shared {
@@ -125,6 +138,17 @@ impl Admission {
             began_at: Instant::now(),
             sign: Sign::None,
         })
+    }
+
+    /// How many more buyers can be let in, after that time has passed since the last ones were: what the limit allows to be
+    /// begun meanwhile (Little's law), or nobody while all room is taken.
+    pub fn sustainable(&self, time: Duration) -> u64 {
+        if self.0.room.available_permits() == 0 {
+            return 0;
+        }
+        let gauge = self.gauge();
+        let per_s = gauge.limit / gauge.took_s.max(TOOK_S_MIN);
+        (per_s * time.as_secs_f64() * ROOM_SHARE) as u64
     }
 
     fn gauge(&self) -> MutexGuard<'_, Gauge> {
@@ -197,6 +221,7 @@ mod tests {
             decreased_at: None,
             permits: 100,
             in_work: 100,
+            took_s: 0.25,
         }
     }
 
@@ -261,5 +286,21 @@ mod tests {
             inside.push(admitted);
         }
         assert_eq!(inside.len(), limit);
+    }
+
+    #[tokio::test]
+    async fn as_many_are_let_in_as_can_be_begun() {
+        let admission = Admission::new(8, Duration::from_millis(250));
+        let second = Duration::from_secs(1);
+        // Eight at a time, four times a second, and half of that.
+        assert_eq!(admission.sustainable(second), 16);
+        let mut inside = Vec::new();
+        for _ in 0..8 {
+            inside.push(admission.admit().await.unwrap());
+        }
+        assert_eq!(admission.sustainable(second), 0);
+        // Starts turn out to be quicker.
+        inside.into_iter().for_each(|admitted| admitted.end(Sign::Begun));
+        assert!(admission.sustainable(second) > 16);
     }
 }

@@ -19,6 +19,7 @@ use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
 use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
+use crate::queue;
 use crate::store::events;
 
 /// The header with the client's key.
@@ -39,6 +40,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
     tag = "bookings",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 255 characters; the same for repetitions"),
+        ("Queue-Token" = Option<String>, Header, description = "Where the event has a waiting room: the token of the buyer's place, once it is their turn"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, at most 30: answer with the outcome"),
     ),
     request_body = BookingRequest,
@@ -48,6 +50,8 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         (status = 200, description = "Decided within the time asked for", body = Booking,
          headers(("Location" = String, description = "The booking"), ("Preference-Applied" = String, description = "The wait that was granted"))),
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, description = "The event has a waiting room, and it is not this buyer's turn",
+         body = ProblemDetails, content_type = "application/problem+json"),
         (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), or the first request with this key is still being worked on",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "The body has more than 64 KiB", body = ProblemDetails, content_type = "application/problem+json"),
@@ -70,6 +74,7 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
+    queue::require_turn(&app, &wish, &headers).await?;
     refuse_taken(&app, &wish, key.as_deref()).await?;
     let began = Instant::now();
     let started = begin(&app, &wish, key).await?;

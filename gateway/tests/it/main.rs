@@ -9,4 +9,5 @@ mod events;
 mod overload;
 mod platform;
 mod shop;
+mod waiting;
 mod webhooks;

@@ -25,7 +25,7 @@ pub struct Shop {
     pub base: String,
     http: reqwest::Client,
     stop: CancellationToken,
-    _database: TestDatabase,
+    _database: Option<TestDatabase>,
 }
 
 /// An answer, read whole.
@@ -103,7 +103,7 @@ async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool, 
         base,
         http: http_client(),
         stop,
-        _database: database,
+        _database: Some(database),
     }
 }
 
@@ -157,6 +157,26 @@ pub fn wish_with(field: &str, value: Value) -> Value {
 }
 
 impl Shop {
+    /// Another gateway over the same database and engine.
+    pub async fn another_gateway(&self) -> Shop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let deps = gateway::Deps {
+            pool: self.pool.clone(),
+            engine: self.engine.clone(),
+        };
+        tokio::spawn(gateway::serve(options(), deps, listener, stop.clone()));
+        Shop {
+            engine: self.engine.clone(),
+            pool: self.pool.clone(),
+            base,
+            http: http_client(),
+            stop,
+            _database: None,
+        }
+    }
+
     /// Tells the gateway to stop.
     pub fn stop(&self) {
         self.stop.cancel();
