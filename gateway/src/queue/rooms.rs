@@ -127,11 +127,18 @@ fn line(room: &Room, before: Option<&Arc<Line>>, now: Instant) -> Line {
 /// own part.
 pub async fn run(app: App, stop: CancellationToken) {
     let mut advanced_at = Instant::now();
+    let mut is_well = true;
     loop {
         let pause = match tick(&app, &mut advanced_at).await {
-            Ok(pause) => pause,
+            Ok(pause) => {
+                is_well = true;
+                pause
+            }
             Err(error) => {
-                tracing::warn!(%error, "the waiting rooms stand still");
+                // Once for each outage.
+                if std::mem::take(&mut is_well) {
+                    tracing::warn!(%error, "the waiting rooms stand still until the database answers");
+                }
                 ROOM_TICK
             }
         };
