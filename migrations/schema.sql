@@ -319,6 +319,18 @@ CREATE TABLE ticketing.payments (
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE ticketing.queue_places (
+    event_id text NOT NULL,
+    user_id text NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    lot double precision DEFAULT random() NOT NULL,
+    place bigint,
+    CONSTRAINT queue_places_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT queue_places_place_check CHECK ((place > 0)),
+    CONSTRAINT queue_places_user_id_check CHECK ((user_id <> ''::text))
+)
+WITH (fillfactor='70');
+
 CREATE TABLE ticketing.seats (
     event_id text NOT NULL,
     seat_id text NOT NULL,
@@ -337,6 +349,18 @@ CREATE TABLE ticketing.seats (
     CONSTRAINT seats_status_check CHECK ((status = ANY (ARRAY['available'::text, 'held'::text, 'sold'::text])))
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.waiting_rooms (
+    event_id text NOT NULL,
+    opens_at timestamp with time zone NOT NULL,
+    last_place bigint DEFAULT 0 NOT NULL,
+    admitted bigint DEFAULT 0 NOT NULL,
+    secret bytea DEFAULT (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) NOT NULL,
+    CONSTRAINT waiting_rooms_check CHECK (((admitted >= 0) AND (admitted <= last_place))),
+    CONSTRAINT waiting_rooms_last_place_check CHECK ((last_place >= 0)),
+    CONSTRAINT waiting_rooms_secret_check CHECK ((length(secret) >= 32))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE ticketing.webhook_inbox (
     event_id text NOT NULL,
@@ -420,8 +444,17 @@ ALTER TABLE ONLY ticketing.payments
 ALTER TABLE ONLY ticketing.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (key);
 
+ALTER TABLE ONLY ticketing.queue_places
+    ADD CONSTRAINT queue_places_event_id_place_key UNIQUE (event_id, place);
+
+ALTER TABLE ONLY ticketing.queue_places
+    ADD CONSTRAINT queue_places_pkey PRIMARY KEY (event_id, user_id);
+
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);
+
+ALTER TABLE ONLY ticketing.waiting_rooms
+    ADD CONSTRAINT waiting_rooms_pkey PRIMARY KEY (event_id);
 
 ALTER TABLE ONLY ticketing.webhook_inbox
     ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
@@ -450,6 +483,8 @@ CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 
+CREATE INDEX queue_places_without ON ticketing.queue_places USING btree (event_id) WHERE (place IS NULL);
+
 CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, section, row_name, number);
 
 CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_attempt_at) WHERE (status = 'waiting'::text);
@@ -463,3 +498,6 @@ ALTER TABLE ONLY saga.firings
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);
+
+ALTER TABLE ONLY ticketing.waiting_rooms
+    ADD CONSTRAINT waiting_rooms_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

@@ -1,15 +1,16 @@
 //! What the handlers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use orchestrator::client::EngineClient;
 use sqlx::PgPool;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use crate::bookings::KeysInFlight;
-use crate::events::SeatMaps;
+use crate::availability::Availability;
+use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::options::Options;
+use crate::queue::Rooms;
 
 /// What the gateway needs from outside.
 #[derive(Clone)]
@@ -28,21 +29,27 @@ struct Shared {
     options: Options,
     deps: Deps,
     keys: KeysInFlight,
-    seat_maps: SeatMaps,
+    key_lookups: KeyLookups,
+    admission: Admission,
+    availability: Availability,
+    rooms: Rooms,
     inbox_wake: Notify,
-    draining: AtomicBool,
+    draining: CancellationToken,
 }
 
 impl App {
     /// The shared part of a gateway.
     pub fn new(options: Options, deps: Deps) -> App {
         App(Arc::new(Shared {
+            admission: Admission::new(options.bookings_in_work_max, options.booking_start_target),
+            availability: Availability::new(options.seat_listeners_max),
             options,
             deps,
             keys: KeysInFlight::default(),
-            seat_maps: SeatMaps::default(),
+            key_lookups: KeyLookups::default(),
+            rooms: Rooms::default(),
             inbox_wake: Notify::new(),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
         }))
     }
 
@@ -66,9 +73,24 @@ impl App {
         &self.0.keys
     }
 
-    /// Seat maps.
-    pub fn seat_maps(&self) -> &SeatMaps {
-        &self.0.seat_maps
+    /// Questions to the engine about keys that were used before.
+    pub fn key_lookups(&self) -> &KeyLookups {
+        &self.0.key_lookups
+    }
+
+    /// The waiting rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    /// How many bookings may be in work.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// Which seats can be had.
+    pub fn availability(&self) -> &Availability {
+        &self.0.availability
     }
 
     /// Tells the inbox's task that there is something to do.
@@ -83,11 +105,16 @@ impl App {
 
     /// From now on not ready: load balancers shall send nothing more.
     pub fn begin_drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.draining.cancel();
     }
 
     /// Whether it is about to stop.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Cancelled when it is about to stop: answers without an end end then.
+    pub fn draining(&self) -> CancellationToken {
+        self.0.draining.clone()
     }
 }

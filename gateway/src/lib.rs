@@ -1,6 +1,6 @@
 //! The ticket shop's public HTTP API: events, seats, bookings, and the payment provider's webhooks.
 //!
-//! The gateway keeps no state of its own but the webhook inbox. It checks what comes in, turns a wish to book into one
+//! The gateway keeps no state of its own but the webhook inbox and the lines of waiting rooms, and in memory what it saw of the seats a moment ago. It checks what comes in, turns a wish to book into one
 //! start of the booking workflow, and shows the saga's state in the shop's words. Any number of gateways can run.
 //!
 //! Shape: [`Options`] and [`Deps`] → [`serve`] (or [`router`] alone, without the webhook inbox's background task).
@@ -11,12 +11,15 @@ pub mod options;
 pub mod problem;
 
 mod app;
+mod availability;
 mod bookings;
 mod events;
 mod health;
 mod http;
+mod queue;
 mod routes;
 mod store;
+mod together;
 mod webhooks;
 
 use std::time::Duration;
@@ -52,6 +55,8 @@ pub async fn serve(
     let drain_time_limit = options.drain_time_limit;
     let app = app::App::new(options, deps);
     let inbox = tokio::spawn(webhooks::deliver::run(app.clone(), shutdown.clone()));
+    let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
+    let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
     let router = routes::router(&app);
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -72,5 +77,7 @@ pub async fn serve(
     };
     shutdown.cancel();
     inbox.await.map_err(std::io::Error::other)?;
+    looking.await.map_err(std::io::Error::other)?;
+    letting_in.await.map_err(std::io::Error::other)?;
     served.map_err(std::io::Error::other)?
 }

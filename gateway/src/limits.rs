@@ -40,8 +40,78 @@ pub const HISTORY_MAX: u32 = 1_000;
 pub const EVENTS_PAGE_MAX: u32 = 200;
 /// Events on a page when nobody says.
 pub const EVENTS_PAGE_DEFAULT: u32 = 50;
-/// Events whose latest seat map is kept in memory; about 2 MB each for 20,000 seats.
+/// Events whose seats are kept in memory; about 4 MB each for 20,000 seats, the rendered list included.
 pub const SEAT_MAPS_MAX: usize = 64;
+
+/// How often the seats of watched events are looked at while they change, and so how many changes are sent together: a
+/// map that moves four times a second looks live, and costs one statement each time however many look on.
+pub const SEATS_REFRESH_EVERY: Duration = Duration::from_millis(250);
+/// The longest pause between two looks: where nothing changes, or where looking takes long.
+pub const SEATS_REFRESH_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A look is followed by a pause of so many times its own length, so that looking never takes more than a tenth of a
+/// connection's time.
+pub const SEATS_REFRESH_PAUSE_FACTOR: u32 = 9;
+/// How long one look may take before it counts as failed.
+pub const SEATS_REFRESH_LIMIT: Duration = Duration::from_secs(2);
+/// Seats seen longer ago than this refuse nobody and are shown to nobody: then each request asks the database again.
+/// Twice the longest pause, so that one late look does no harm.
+pub const SEATS_AGE_MAX: Duration = Duration::from_secs(2);
+/// How often names, prices and places are read again as well: they change by hand, rarely.
+pub const SEATS_RELOAD_EVERY: Duration = Duration::from_secs(30);
+/// How long an event is watched after somebody last asked for its seats.
+pub const SEATS_WATCH_IDLE: Duration = Duration::from_secs(60);
+/// Free seats offered instead of taken ones: what fits a screen, as the saga offers too.
+pub const SEATS_OFFERED_MAX: usize = 10;
+/// Seats looked at in search of those: some sections on from the wanted ones, some microseconds.
+pub const SEATS_OFFER_SCAN_MAX: usize = 2_000;
+
+/// Listeners to seat changes of one gateway: each costs about 20 KB with its connection, so a gigabyte.
+pub const SEAT_LISTENERS_MAX: usize = 50_000;
+/// When a listener that found no room may come again: a moment in which others leave.
+pub const SEAT_LISTENERS_RETRY: Duration = Duration::from_secs(5);
+/// Frames that a slow listener may be behind before it is told to reload: sixteen seconds while everything changes.
+pub const SEAT_FRAMES_BEHIND_MAX: usize = 64;
+/// Frames kept for listeners that come back: a minute while everything changes.
+pub const SEAT_FRAMES_KEPT_MAX: usize = 256;
+/// Seats in one frame; past it everybody is told to reload, which is shorter.
+pub const SEAT_FRAME_SEATS_MAX: usize = 2_000;
+/// How often a listener hears something, at least, so that proxies keep the connection.
+pub const SEAT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How far clocks and snapshots of two gateways' looks may be apart: a listener that comes back is sent as much again.
+/// Changes name a seat's state, so a repetition does no harm.
+pub const SEAT_RESUME_OVERLAP: Duration = Duration::from_secs(1);
+
+/// Bookings that a gateway takes in work at first, before it has learned anything: a few batches of the engine's.
+pub const BOOKINGS_IN_WORK_INITIAL: f64 = 64.0;
+/// However slow the back end is, so many are tried: what is never tried is never seen to be quick again.
+pub const BOOKINGS_IN_WORK_MIN: f64 = 4.0;
+/// The most that are ever in work: what the engine takes in one batch several times over; the rest would only wait there.
+pub const BOOKINGS_IN_WORK_MAX: usize = 4_096;
+/// How long beginning a booking may take before it says that too much is in work: a fifth of the 1.2 s in which a buyer
+/// shall be done.
+pub const BOOKINGS_START_TARGET: Duration = Duration::from_millis(250);
+/// How much the limit grows while as many as it allows are answered in time: about eight on each round.
+pub const BOOKINGS_INCREASE: f64 = 8.0;
+/// What is left of the limit after a sign of too much: mild, for a batching engine is late at once or not at all.
+pub const BOOKINGS_DECREASE: f64 = 0.85;
+/// One in so many of the limit may wait for room: work for a moment, so that short bursts get through.
+pub const BOOKINGS_QUEUE_SHARE: usize = 2;
+/// How long: a refusal that takes longer is no quick one.
+pub const BOOKINGS_QUEUE_WAIT: Duration = Duration::from_millis(200);
+/// When those who were sent away may come again, at the earliest and at the latest: spread, so that they don't come
+/// back all at once.
+pub const BOOKINGS_RETRY_S: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// How often lines move: often enough to look alive, two or three statements each time.
+pub const ROOM_TICK: Duration = Duration::from_secs(1);
+/// How often to look for waiting rooms where there are none.
+pub const ROOMS_IDLE_TICK: Duration = Duration::from_secs(5);
+/// Rooms seen longer ago are looked at again by whoever needs them: a look that failed, and the next one, are waited for.
+pub const ROOMS_AGE_MAX: Duration = Duration::from_secs(10);
+/// Buyers put in line, or asked for, by one statement.
+pub const ROOM_BUYERS_TOGETHER_MAX: usize = 1_000;
+/// How much of what could be begun is let in: the others are left for those who try again, and for other events.
+pub const ROOM_SHARE: f64 = 0.5;
 
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;

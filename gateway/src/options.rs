@@ -20,6 +20,12 @@ pub struct Options {
     pub inbox_retry_initial: Duration,
     /// Requests worked on at a time; above, 503.
     pub requests_max: usize,
+    /// Bookings in work at a time, at most: fewer where starting them takes too long; above, 503.
+    pub bookings_in_work_max: usize,
+    /// How long starting a booking may take before fewer are taken in work.
+    pub booking_start_target: Duration,
+    /// Listeners to seat changes at a time; above, 503.
+    pub seat_listeners_max: usize,
     /// How long a request may take beyond what it asked to wait; longer, 503.
     pub request_time_limit: Duration,
     /// How long requests in flight may take to finish once the gateway is told to stop.
@@ -38,6 +44,9 @@ impl Default for Options {
             inbox_retry_initial: Duration::from_secs(1),
             // Each costs some kilobytes while it waits; ten thousand fit a small pod.
             requests_max: 10_000,
+            bookings_in_work_max: crate::limits::BOOKINGS_IN_WORK_MAX,
+            booking_start_target: crate::limits::BOOKINGS_START_TARGET,
+            seat_listeners_max: crate::limits::SEAT_LISTENERS_MAX,
             request_time_limit: Duration::from_secs(15),
             // Below Kubernetes' grace of 30 s.
             drain_time_limit: Duration::from_secs(25),

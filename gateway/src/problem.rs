@@ -8,6 +8,7 @@ use orchestrator::client::ClientError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::availability::Refusal;
 use crate::http::context;
 use crate::limits::ERRORS_MAX;
 
@@ -21,6 +22,8 @@ pub enum Kind {
     Malformed,
     /// The signature of a webhook is missing, wrong or too old.
     BadSignature,
+    /// It is not this buyer's turn.
+    NotAdmitted,
     /// The thing named in the path does not exist.
     NotFound,
     /// The path exists in no form.
@@ -31,6 +34,8 @@ pub enum Kind {
     TooSlow,
     /// It does not fit the booking's state.
     Refused,
+    /// Seats that were asked for belong to somebody.
+    SeatsUnavailable,
     /// The idempotency key is in use at this moment.
     KeyInFlight,
     /// The body is larger than this route takes.
@@ -55,6 +60,7 @@ impl Kind {
         match self {
             Kind::Malformed => ("malformed", "The request can't be read", StatusCode::BAD_REQUEST),
             Kind::BadSignature => ("bad-signature", "The signature is not valid", StatusCode::BAD_REQUEST),
+            Kind::NotAdmitted => ("not-admitted", "Not your turn", StatusCode::FORBIDDEN),
             Kind::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Kind::NoSuchRoute => ("no-such-route", "No such route", StatusCode::NOT_FOUND),
             Kind::MethodNotAllowed => (
@@ -68,6 +74,7 @@ impl Kind {
                 StatusCode::REQUEST_TIMEOUT,
             ),
             Kind::Refused => ("refused", "Not possible in this state", StatusCode::CONFLICT),
+            Kind::SeatsUnavailable => ("seats-unavailable", "The seats are taken", StatusCode::CONFLICT),
             Kind::KeyInFlight => (
                 "idempotency-key-in-flight",
                 "Idempotency key in use",
@@ -118,6 +125,7 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<FieldError>,
+    refusal: Option<Box<Refusal>>,
     retry_after: Option<Duration>,
 }
 
@@ -138,6 +146,15 @@ pub struct ProblemDetails {
     /// Everything that is wrong with the request, each with its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// The seats that were asked for; only where they are not to be had, as are the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_seats: Option<Vec<String>>,
+    /// Those of them that are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unavailable_seats: Option<Vec<String>>,
+    /// Some seats that were free a moment ago, those nearest by first; empty: none were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_seats: Option<Vec<String>>,
     /// Finds the request in logs and traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
@@ -150,6 +167,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
+            refusal: None,
             retry_after: None,
         }
     }
@@ -186,6 +204,19 @@ impl Problem {
         Problem::new(Kind::NotFound, what)
     }
 
+    /// Seats that somebody has.
+    pub fn seats_unavailable(refusal: Refusal) -> Problem {
+        let detail = if refusal.available.is_empty() {
+            "none of the event's seats near these can be had at the moment; some may come back while others don't pay for theirs"
+        } else {
+            "somebody has these seats, or some of them; `availableSeats` names others"
+        };
+        Problem {
+            refusal: Some(Box::new(refusal)),
+            ..Problem::new(Kind::SeatsUnavailable, detail)
+        }
+    }
+
     /// Something we need is away or does not answer in time.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new(Kind::Unavailable, detail).retry_after(Duration::from_secs(2))
@@ -211,7 +242,17 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (code, title, status) = self.kind.parts();
+        let (requested, unavailable, available) = self.refusal.map_or((None, None, None), |refusal| {
+            (
+                Some(refusal.requested),
+                Some(refusal.unavailable),
+                Some(refusal.available),
+            )
+        });
         let details = ProblemDetails {
+            requested_seats: requested,
+            unavailable_seats: unavailable,
+            available_seats: available,
             kind: format!("urn:sagaline:problem:{code}"),
             title,
             status: status.as_u16(),

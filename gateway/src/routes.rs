@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::http::layers::{self, Capacity};
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, webhooks};
+use crate::{bookings, events, health, queue, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -76,6 +76,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(events::routes::list))
         .routes(routes!(events::routes::show))
         .routes(routes!(events::routes::seats))
+        .routes(routes!(events::live::seats))
+        .routes(routes!(queue::routes::join))
+        .routes(routes!(queue::routes::live))
         .routes(routes!(webhooks::route::stripe))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

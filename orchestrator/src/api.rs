@@ -95,6 +95,7 @@ fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(sagas::start, sagas::list))
         .routes(routes!(sagas::start_bulk))
+        .routes(routes!(sagas::used_keys))
         .routes(routes!(sagas::get))
         .routes(routes!(sagas::journal))
         .routes(routes!(sagas::signal))

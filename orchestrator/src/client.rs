@@ -9,7 +9,7 @@ mod http;
 mod local;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +30,12 @@ pub trait EngineClient: Send + Sync {
 
     /// Starts up to [`BULK_STARTS_MAX`] sagas in one batch; one answer each, in their order. `wait` is not heeded.
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError>;
+
+    /// Which of these idempotency keys, at most [`KEYS_LOOKUP_MAX`], a saga was begun with. An answer from an engine that
+    /// can't tell names all of them: a key that isn't named was certainly not used until now.
+    async fn used_keys(&self, keys: Vec<String>) -> Result<HashSet<String>, ClientError> {
+        Ok(keys.into_iter().collect())
+    }
 
     /// Where a saga stands.
     async fn get(&self, saga: SagaId) -> Result<Option<SagaDetail>, ClientError>;

@@ -56,7 +56,8 @@ impl Progress {
     }
 }
 
-/// Makes this many bookings among this many seats; gives all of them, each accepted.
+/// Wishes for this many bookings among this many seats; gives those that were accepted. The others were refused at once,
+/// because somebody had the seats already.
 pub async fn book(gateway: &str, bookings: u64, seats: u64, seed: u64, progress: Progress) -> Vec<Accepted> {
     let next = Arc::new(AtomicU64::new(0));
     let client = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
@@ -78,7 +79,7 @@ pub async fn book(gateway: &str, bookings: u64, seats: u64, seed: u64, progress:
                     }
                     let pause_ms = rand::rng().random_range(0..=pause_ms_max);
                     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-                    accepted.push(buy(&client, &url, &wish(number, seats, seed), number).await);
+                    accepted.extend(buy(&client, &url, &wish(number, seats, seed), number).await);
                     progress.0.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -118,7 +119,8 @@ fn wish(number: u64, seats: u64, seed: u64) -> Value {
     wish
 }
 
-async fn buy(client: &Client, url: &str, wish: &Value, number: u64) -> Accepted {
+/// None: somebody had the seats.
+async fn buy(client: &Client, url: &str, wish: &Value, number: u64) -> Option<Accepted> {
     let begun = tokio::time::Instant::now();
     loop {
         let answer = client
@@ -130,17 +132,23 @@ async fn buy(client: &Client, url: &str, wish: &Value, number: u64) -> Accepted 
         let why = match answer {
             Ok(response) if response.status() == StatusCode::ACCEPTED => match response.json::<Value>().await {
                 Ok(booking) => {
-                    return Accepted {
+                    return Some(Accepted {
                         id: booking["bookingId"].as_str().unwrap().parse().unwrap(),
                         seats: serde_json::from_value(wish["seatIds"].clone()).unwrap(),
                         email: wish["email"].as_str().map(str::to_owned),
-                    };
+                    });
                 }
                 Err(error) => error.to_string(),
             },
-            // 409: this key's first request is still being worked on, by a gateway that may be dead.
+            // 409: somebody has the seats; or this key's first request is still being worked on, by a gateway that may
+            // be dead.
             Ok(response) if response.status() == StatusCode::CONFLICT || response.status().is_server_error() => {
-                format!("{}: {}", response.status(), response.text().await.unwrap_or_default())
+                let status = response.status();
+                let text = response.text().await.unwrap_or_default();
+                if text.contains("urn:sagaline:problem:seats-unavailable") {
+                    return None;
+                }
+                format!("{status}: {text}")
             }
             Ok(response) => panic!(
                 "booking {number}: {}: {}",

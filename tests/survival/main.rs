@@ -71,7 +71,7 @@ async fn survive(kind: Kind, story: Story, bookings: u64) {
     let done = breakage::act(story, &mut platform, seed, &progress, bookings).await;
     let accepted = sale.await.expect("the sale ends");
     eprintln!(
-        "{story:?} on {kind:?}: {done}; all {bookings} accepted after {:.1} s",
+        "{story:?} on {kind:?}: {done}; all {bookings} answered after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
 

@@ -4,6 +4,10 @@ pub mod request;
 pub mod routes;
 pub mod view;
 
+mod admission;
 mod keys;
+mod lookups;
 
+pub use admission::Admission;
 pub use keys::KeysInFlight;
+pub use lookups::KeyLookups;

@@ -7,17 +7,19 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use orchestrator::client::{ClientError, SagaDetail, StartRequest};
+use orchestrator::client::{ClientError, SagaDetail, StartRequest, Started};
 use workflows::event::{Command, CommandEvent};
 use workflows::ids::SagaId;
 
+use super::admission::Sign;
 use super::request::BookingRequest;
 use super::view::{Booking, BookingStatus, path_of};
 use crate::app::App;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
-use crate::limits::{BODY_BYTES_MAX, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
+use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
+use crate::queue;
 use crate::store::events;
 
 /// The header with the client's key.
@@ -38,6 +40,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
     tag = "bookings",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 255 characters; the same for repetitions"),
+        ("Queue-Token" = Option<String>, Header, description = "Where the event has a waiting room: the token of the buyer's place, once it is their turn"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, at most 30: answer with the outcome"),
     ),
     request_body = BookingRequest,
@@ -47,7 +50,9 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         (status = 200, description = "Decided within the time asked for", body = Booking,
          headers(("Location" = String, description = "The booking"), ("Preference-Applied" = String, description = "The wait that was granted"))),
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "The first request with this key is still being worked on",
+        (status = 403, description = "The event has a waiting room, and it is not this buyer's turn",
+         body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), or the first request with this key is still being worked on",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "The body has more than 64 KiB", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON", body = ProblemDetails, content_type = "application/problem+json"),
@@ -69,17 +74,65 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
-    let request = start_request(&app, &wish, key, wait).await?;
+    queue::require_turn(&app, &wish, &headers).await?;
+    refuse_taken(&app, &wish, key.as_deref()).await?;
     let began = Instant::now();
-    let started = app.engine().start(request).await?;
+    let started = begin(&app, &wish, key).await?;
     let booking = match wait {
         Some(wait) => decided(&app, started.saga, wait.saturating_sub(began.elapsed())).await?,
         None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
     };
     drop(in_use);
+    remember(&app, &booking);
     metrics::counter!("sagaline_gateway_bookings_total", "replayed" => if started.replayed { "yes" } else { "no" })
         .increment(1);
     Ok(created(&booking, wait, started.replayed))
+}
+
+/// Refuses at once a wish for seats that somebody is known to have; the saga would do the same, only at more cost. The
+/// refusal isn't kept under the key: the same request may find the seats free again later.
+async fn refuse_taken(app: &App, wish: &BookingRequest, key: Option<&str>) -> Result<(), Problem> {
+    let Some(refusal) = app.availability().refusal(&wish.event_id, &wish.seat_ids) else {
+        return Ok(());
+    };
+    if let Some(key) = key {
+        match app.key_lookups().is_used(app.engine(), key).await {
+            Ok(false) => (),
+            // It may be this very booking that has the seats. And if the engine can't say, it is asked to start it.
+            Ok(true) | Err(_) => return Ok(()),
+        }
+    }
+    metrics::counter!("sagaline_gateway_bookings_refused_total").increment(1);
+    Err(Problem::seats_unavailable(refusal))
+}
+
+/// Has a booking begun, if there is room for one more. The outcome is waited for afterwards, when the room is free again:
+/// waiting costs little, and would say nothing about how busy the engine is.
+async fn begin(app: &App, wish: &BookingRequest, key: Option<String>) -> Result<Started, Problem> {
+    let Some(admitted) = app.admission().admit().await else {
+        metrics::counter!("sagaline_gateway_bookings_shed_total").increment(1);
+        let after = Duration::from_secs(rand::random_range(BOOKINGS_RETRY_S));
+        let detail = "more bookings are being made than can be taken; try again shortly, with the same Idempotency-Key";
+        return Err(Problem::new(Kind::Overloaded, detail).retry_after(after));
+    };
+    let request = start_request(app, wish, key).await?;
+    let started = app.engine().start(request).await;
+    admitted.end(match &started {
+        Ok(_) => Sign::Begun,
+        Err(ClientError::Overloaded { .. }) => Sign::Overloaded,
+        Err(_) => Sign::None,
+    });
+    Ok(started?)
+}
+
+/// Keeps in mind what a booking shows of its seats.
+fn remember(app: &App, booking: &Booking) {
+    match booking.status {
+        BookingStatus::Reserved | BookingStatus::Paying | BookingStatus::Confirmed => {
+            app.availability().learn(&booking.event_id, &booking.seat_ids);
+        }
+        BookingStatus::Initiated | BookingStatus::Cancelled | BookingStatus::Rejected | BookingStatus::Expired => (),
+    }
 }
 
 fn created(booking: &Booking, wait: Option<Duration>, replayed: bool) -> Response {
@@ -106,7 +159,6 @@ async fn start_request(
     app: &App,
     wish: &BookingRequest,
     idempotency_key: Option<String>,
-    wait: Option<Duration>,
 ) -> Result<StartRequest, Problem> {
     let options = app.options();
     let Some(payment_method) = wish.payment_method.as_ref().or(options.payment_method_default.as_ref()) else {
@@ -114,6 +166,8 @@ async fn start_request(
     };
     let quote = events::quote(app.pool(), &wish.event_id, &wish.seat_ids).await?;
     wish.check(quote.as_ref())?;
+    // From the first wish on; only events that exist get here.
+    app.availability().watch(&wish.event_id);
     let quote = quote.expect("a wish that was checked has an event");
     Ok(StartRequest {
         workflow: options.workflow.clone(),
@@ -122,7 +176,7 @@ async fn start_request(
         idempotency_key,
         tags: wish.saga_tags(),
         traceparent: context::current().map(|context| context.traceparent()),
-        wait: wait.map(|wait| wait.min(WAIT_SLICE)).filter(|wait| !wait.is_zero()),
+        wait: None,
     })
 }
 

@@ -1,7 +1,4 @@
-//! Events and their seats, read only.
+//! Events and their seats, read only: the list of seats, and their changes as they happen.
 
+pub mod live;
 pub mod routes;
-
-mod seat_map;
-
-pub use seat_map::SeatMaps;

@@ -2,20 +2,23 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::seat_map::{SeatFilter, SectionSummary};
 use crate::app::App;
+use crate::availability::{SeatFilter, SectionSummary};
 use crate::http::extract::{Parameters, PathId};
 use crate::http::text::{self, path_segment};
 use crate::limits::{EVENTS_PAGE_DEFAULT, EVENTS_PAGE_MAX};
 use crate::money::Cents;
 use crate::problem::{Problem, ProblemDetails};
 use crate::store::events::{self as store, SeatStatus};
+
+/// Which moment a list of seats shows, as the ids of live changes count moments.
+const SEATS_VERSION: HeaderName = HeaderName::from_static("seats-version");
 
 /// An event.
 #[derive(Serialize, ToSchema)]
@@ -192,7 +195,7 @@ pub async fn list(
 )]
 pub async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<EventDetail>, Problem> {
     let event = store::get(app.pool(), &id).await?.ok_or_else(no_event)?;
-    let map = app.seat_maps().read(app.pool(), &id).await?.ok_or_else(no_event)?;
+    let map = app.availability().read(app.pool(), &id).await?.ok_or_else(no_event)?;
     Ok(Json(EventDetail {
         event: event.into(),
         sections: map.sections(),
@@ -212,7 +215,7 @@ pub struct SeatParameters {
 
 /// List the seats of an event.
 ///
-/// With an `If-None-Match` of an earlier answer's `ETag`, 304 when nothing has changed.
+/// As they were at most two seconds ago. With an `If-None-Match` of an earlier answer's `ETag`, 304 when nothing has changed.
 #[utoipa::path(
     get,
     path = "/events/{eventId}/seats",
@@ -224,7 +227,8 @@ pub struct SeatParameters {
     ),
     responses(
         (status = 200, description = "The seats, by section, row and number", body = SeatList,
-         headers(("ETag" = String, description = "Changes when an answer changes"))),
+         headers(("ETag" = String, description = "Changes when an answer changes"),
+                 ("Seats-Version" = String, description = "Where to begin listening: `?after=` of `/events/{eventId}/seats/live`"))),
         (status = 304, description = "Nothing has changed"),
         (status = 400, description = "A parameter is not known or can't be read",
          body = ProblemDetails, content_type = "application/problem+json"),
@@ -238,7 +242,7 @@ pub async fn seats(
     Parameters(parameters): Parameters<SeatParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let map = app.seat_maps().read(app.pool(), &id).await?.ok_or_else(no_event)?;
+    let map = app.availability().read(app.pool(), &id).await?.ok_or_else(no_event)?;
     let rendered = map.render(&SeatFilter {
         section: parameters.section,
         status: parameters.status,
@@ -248,6 +252,7 @@ pub async fn seats(
     let mut response_headers = HeaderMap::from_iter([
         (header::ETAG, etag),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (SEATS_VERSION, HeaderValue::from(map.version())),
     ]);
     if is_known(&headers, &rendered.etag) {
         return Ok((StatusCode::NOT_MODIFIED, response_headers).into_response());
@@ -268,6 +273,6 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
         .any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
 }
 
-fn no_event() -> Problem {
+pub(super) fn no_event() -> Problem {
     Problem::not_found("there is no such event; GET /events lists them")
 }

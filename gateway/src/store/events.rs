@@ -88,21 +88,16 @@ impl SeatStatus {
             SeatStatus::Sold => "sold",
         }
     }
-}
 
-/// A seat.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seat {
-    /// Unique within the event.
-    pub id: String,
-    /// The section's name.
-    pub section: String,
-    /// The row's name.
-    pub row: String,
-    /// What it costs.
-    pub price: Cents,
-    /// Whether it can be had.
-    pub status: SeatStatus,
+    /// As the database has it.
+    pub(super) fn of(text: &str) -> Result<SeatStatus, sqlx::Error> {
+        match text {
+            "available" => Ok(SeatStatus::Available),
+            "held" => Ok(SeatStatus::Held),
+            "sold" => Ok(SeatStatus::Sold),
+            other => Err(unexpected(format!("seat status {other:?}"))),
+        }
+    }
 }
 
 /// What a booking needs to know of its event and seats.
@@ -150,41 +145,13 @@ impl From<EventRow> for Event {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct SeatRow {
-    seat_id: String,
-    section: String,
-    row_name: String,
-    price_cents: i64,
-    status: String,
-}
-
-impl TryFrom<SeatRow> for Seat {
-    type Error = sqlx::Error;
-
-    fn try_from(row: SeatRow) -> Result<Seat, sqlx::Error> {
-        let status = match row.status.as_str() {
-            "available" => SeatStatus::Available,
-            "held" => SeatStatus::Held,
-            "sold" => SeatStatus::Sold,
-            other => return Err(unexpected(format!("seat status {other:?}"))),
-        };
-        let price = price(row.price_cents)?;
-        Ok(Seat {
-            id: row.seat_id,
-            section: row.section,
-            row: row.row_name,
-            price,
-            status,
-        })
-    }
-}
-
-fn price(cents: i64) -> Result<Cents, sqlx::Error> {
+/// An amount as the database has it.
+pub(super) fn price(cents: i64) -> Result<Cents, sqlx::Error> {
     Cents::new(cents).ok_or_else(|| unexpected(format!("price {cents}")))
 }
 
-fn unexpected(what: String) -> sqlx::Error {
+/// Something that no row should hold.
+pub(super) fn unexpected(what: String) -> sqlx::Error {
     sqlx::Error::Decode(format!("the database holds a {what}, which this version does not know").into())
 }
 
@@ -216,23 +183,6 @@ pub async fn get(pool: &PgPool, id: &str) -> Result<Option<Event>, sqlx::Error> 
     .fetch_optional(pool)
     .await?;
     Ok(row.map(Event::from))
-}
-
-/// All seats of an event, by section, row and number; none if there is no such event.
-pub async fn seats(pool: &PgPool, event_id: &str) -> Result<Option<Vec<Seat>>, sqlx::Error> {
-    let rows: Vec<SeatRow> = sqlx::query_as(
-        "select seat_id, section, row_name, price_cents, status
-         from ticketing.seats
-         where event_id = $1 and exists (select 1 from ticketing.events where id = $1 and status <> 'draft')
-         order by section, row_name, number",
-    )
-    .bind(event_id)
-    .fetch_all(pool)
-    .await?;
-    if rows.is_empty() && get(pool, event_id).await?.is_none() {
-        return Ok(None);
-    }
-    rows.into_iter().map(Seat::try_from).collect::<Result<_, _>>().map(Some)
 }
 
 /// An event with the prices of these of its seats, in one round trip; none if there is no such event.

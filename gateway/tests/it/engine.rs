@@ -1,8 +1,8 @@
 //! An engine for tests: keeps what it is told, and stands wherever a test puts it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,10 @@ pub struct FakeEngine {
     inner: Mutex<Inner>,
     /// It can't be reached.
     pub is_away: AtomicBool,
+    /// Starts that came, answered or not.
+    pub arrived: AtomicUsize,
+    /// It has too much to do.
+    pub is_busy: AtomicBool,
     /// Starts wait for a permit.
     pub gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
 }
@@ -150,6 +154,12 @@ impl FakeEngine {
 impl EngineClient for FakeEngine {
     async fn start(&self, request: StartRequest) -> Result<Started, ClientError> {
         self.reach()?;
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        if self.is_busy.load(Ordering::SeqCst) {
+            return Err(ClientError::Overloaded {
+                retry_after: Duration::from_secs(1),
+            });
+        }
         let gate = self.gate.lock().unwrap().clone();
         if let Some(gate) = gate {
             gate.acquire().await.unwrap().forget();
@@ -184,6 +194,12 @@ impl EngineClient for FakeEngine {
             saga: self.detail(id).unwrap(),
             replayed: false,
         })
+    }
+
+    async fn used_keys(&self, keys: Vec<String>) -> Result<HashSet<String>, ClientError> {
+        self.reach()?;
+        let inner = self.inner.lock().unwrap();
+        Ok(keys.into_iter().filter(|key| inner.keys.contains_key(key)).collect())
     }
 
     async fn get(&self, saga: SagaId) -> Result<Option<SagaDetail>, ClientError> {

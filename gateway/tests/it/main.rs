@@ -1,10 +1,13 @@
 //! The gateway over real HTTP and a real Postgres; only the engine is played by [`engine::FakeEngine`].
 #![allow(clippy::unwrap_used)]
 
+mod availability;
 mod bad_input;
 mod bookings;
 mod engine;
 mod events;
+mod overload;
 mod platform;
 mod shop;
+mod waiting;
 mod webhooks;

@@ -25,7 +25,7 @@ pub struct Shop {
     pub base: String,
     http: reqwest::Client,
     stop: CancellationToken,
-    _database: TestDatabase,
+    _database: Option<TestDatabase>,
 }
 
 /// An answer, read whole.
@@ -53,10 +53,22 @@ pub async fn open() -> Shop {
 
 /// A shop with these settings.
 pub async fn open_with(options: gateway::Options) -> Shop {
-    let database = testkit::migrated_database().await;
+    open_on(options, testkit::migrated_database().await, Serving::Everything).await
+}
+
+/// How much of a gateway runs.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Serving {
+    Everything,
+    /// The routes without any background task.
+    RouterOnly,
+}
+
+/// A shop with these settings on this database, which is seeded.
+pub async fn open_on(options: gateway::Options, database: TestDatabase, serving: Serving) -> Shop {
     seed(&database.pool).await;
     let pool = database.pool.clone();
-    serve(options, database, pool).await
+    serve(options, database, pool, serving).await
 }
 
 /// A shop whose database is away.
@@ -66,10 +78,10 @@ pub async fn open_without_database() -> Shop {
         .acquire_timeout(Duration::from_millis(300))
         .connect_lazy("postgres://nobody@127.0.0.1:1/nothing")
         .unwrap();
-    serve(options(), database, nowhere).await
+    serve(options(), database, nowhere, Serving::Everything).await
 }
 
-async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool) -> Shop {
+async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool, serving: Serving) -> Shop {
     let engine = Arc::new(FakeEngine::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -78,14 +90,20 @@ async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool) 
         pool: pool.clone(),
         engine: engine.clone(),
     };
-    tokio::spawn(gateway::serve(options, deps, listener, stop.clone()));
+    match serving {
+        Serving::Everything => drop(tokio::spawn(gateway::serve(options, deps, listener, stop.clone()))),
+        Serving::RouterOnly => {
+            let router = gateway::router(options, deps);
+            drop(tokio::spawn(axum::serve(listener, router).into_future()));
+        }
+    }
     Shop {
         engine,
         pool,
         base,
         http: http_client(),
         stop,
-        _database: database,
+        _database: Some(database),
     }
 }
 
@@ -139,6 +157,31 @@ pub fn wish_with(field: &str, value: Value) -> Value {
 }
 
 impl Shop {
+    /// Another gateway over the same database and engine.
+    pub async fn another_gateway(&self) -> Shop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let deps = gateway::Deps {
+            pool: self.pool.clone(),
+            engine: self.engine.clone(),
+        };
+        tokio::spawn(gateway::serve(options(), deps, listener, stop.clone()));
+        Shop {
+            engine: self.engine.clone(),
+            pool: self.pool.clone(),
+            base,
+            http: http_client(),
+            stop,
+            _database: None,
+        }
+    }
+
+    /// Tells the gateway to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).timeout(LIMIT)
     }

@@ -187,6 +187,19 @@ async fn bulk(ops: &Ops, headers: &HeaderMap, body: &Bytes) -> Result<Response, 
     Ok(axum::Json(answer).into_response())
 }
 
+/// Which of up to 1,000 idempotency keys a saga was begun with.
+#[utoipa::path(post, path = "/v1/keys:used", tag = "sagas",
+    request_body(content = Vec<String>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Those of the keys that were used: `{\"items\": […]}`"),
+        (status = "default", description = "A problem", body = ref("#/components/schemas/ProblemDetails"), content_type = "application/problem+json")))]
+pub async fn used_keys(State(ops): State<Ops>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+    extract::limit(&body, SINGLE_BODY_BYTES_MAX)?;
+    let used = ops.client.used_keys(extract::json(&headers, &body)?).await?;
+    let items = used.into_iter().collect();
+    Ok(axum::Json(Items::<String> { items }).into_response())
+}
+
 /// Where a saga stands. With `Prefer: wait=N`, once it has settled.
 #[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas",
     params(

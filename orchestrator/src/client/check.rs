@@ -6,7 +6,7 @@ use workflows::definition::Definition;
 use workflows::event::{Command, CommandEvent, Signal};
 use workflows::limits::{INPUT_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
-use super::{BULK_STARTS_MAX, ClientError, ListFilter, PAGE_MAX, StartRequest};
+use super::{BULK_STARTS_MAX, ClientError, KEYS_LOOKUP_MAX, ListFilter, PAGE_MAX, StartRequest};
 
 /// Characters of names, keys and labels: they are index keys.
 pub(super) const KEY_CHARS_MAX: usize = 255;
@@ -135,6 +135,18 @@ pub(super) fn start(at: &str, request: &StartRequest) -> Result<(), ClientError>
     }
     problems.tags(&format!("{at}/tags"), &request.tags);
     problems.json(&format!("{at}/input"), &request.input, INPUT_BYTES_MAX);
+    problems.done()
+}
+
+pub(super) fn keys(keys: &[String]) -> Result<(), ClientError> {
+    if keys.is_empty() || keys.len() > KEYS_LOOKUP_MAX {
+        let message = format!("{} keys: send 1 to {KEYS_LOOKUP_MAX}", keys.len());
+        return Err(ClientError::invalid("", message));
+    }
+    let mut problems = Problems::default();
+    for (index, key) in keys.iter().enumerate() {
+        problems.key(&format!("/{index}"), key);
+    }
     problems.done()
 }
 

@@ -128,6 +128,13 @@ impl EngineClient for HttpClient {
         Ok(answer.items.into_iter().map(|item| item.into_result()).collect())
     }
 
+    async fn used_keys(&self, keys: Vec<String>) -> Result<HashSet<String>, ClientError> {
+        let used: Items<String> = self
+            .json(self.request(Method::POST, "/v1/keys:used").json(&keys))
+            .await?;
+        Ok(used.items.into_iter().collect())
+    }
+
     async fn get(&self, saga: SagaId) -> Result<Option<SagaDetail>, ClientError> {
         self.maybe(self.request(Method::GET, &format!("/v1/sagas/{saga}")))
             .await

@@ -8,6 +8,7 @@ use workflows::event::{CommandEvent, Signal};
 use workflows::ids::{SagaId, Timestamp};
 
 use super::*;
+use crate::store::batch;
 use crate::store::reads::{self, SagaFilter, SagaRecord};
 use crate::{Engine, EngineError, NewSaga, schedules};
 
@@ -192,6 +193,13 @@ impl EngineClient for LocalClient {
             })
         };
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect())
+    }
+
+    async fn used_keys(&self, keys: Vec<String>) -> Result<HashSet<String>, ClientError> {
+        check::keys(&keys)?;
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let used = batch::load_start_keys(self.engine.pool(), &keys).await?;
+        Ok(used.into_keys().collect())
     }
 
     async fn get(&self, saga: SagaId) -> Result<Option<SagaDetail>, ClientError> {

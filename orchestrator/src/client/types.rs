@@ -13,6 +13,8 @@ use workflows::ids::{SagaId, Timestamp};
 use workflows::state::Status;
 use workflows::{SagaView, definition};
 
+/// Idempotency keys looked up in one call: of the longest, a quarter of a megabyte.
+pub const KEYS_LOOKUP_MAX: usize = 1_000;
 /// Starts in one bulk request: about what one engine batch takes.
 pub const BULK_STARTS_MAX: usize = 1_000;
 /// How long a caller can be kept waiting: below the idle time-outs of common proxies.

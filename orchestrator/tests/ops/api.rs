@@ -419,6 +419,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "get /v1/workflows/{name}",
         "get /v1/workflows/{name}/{version}",
         "delete /v1/schedules/{name}",
+        "post /v1/keys:used",
         "post /v1/sagas",
         "post /v1/sagas/{id}/commands",
         "post /v1/sagas/{id}/signals",

@@ -1,5 +1,6 @@
 //! One suite through both clients: they must not be told apart.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use orchestrator::client::*;
@@ -138,7 +139,16 @@ async fn idempotency(client: &dyn EngineClient) {
         input: json!({"about": "twice"}),
         ..request
     };
-    assert_eq!(client.start(another).await.unwrap_err(), ClientError::KeyReused { key });
+    assert_eq!(
+        client.start(another).await.unwrap_err(),
+        ClientError::KeyReused { key: key.clone() }
+    );
+    let asked = vec![Uuid::now_v7().to_string(), key.clone()];
+    assert_eq!(client.used_keys(asked).await.unwrap(), HashSet::from([key]));
+    assert!(matches!(
+        client.used_keys(Vec::new()).await,
+        Err(ClientError::Invalid { .. })
+    ));
 }
 
 async fn bulk(client: &dyn EngineClient) {

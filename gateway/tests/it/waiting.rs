@@ -1,0 +1,156 @@
+//! The waiting room: one place for each buyer, lots before the opening, first come first served after it, two gateways.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::shop::{self, Answer, LIMIT, Shop, wish, wish_with};
+
+async fn open_room(shop: &Shop, opens: &str) {
+    sqlx::query(
+        "insert into ticketing.waiting_rooms (event_id, opens_at) values ('tour', now() + $1::interval)
+         on conflict (event_id) do update set opens_at = excluded.opens_at",
+    )
+    .bind(opens)
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    seen(shop).await;
+}
+
+/// Until the gateway, which may have looked before there was a room, sees it.
+async fn seen(shop: &Shop) {
+    testkit::eventually("the room is seen", LIMIT, async || {
+        shop.get("/events/tour/queue/live?userId=u&token=1.00").await.status == 403
+    })
+    .await;
+}
+
+async fn join(shop: &Shop, user: &str) -> Value {
+    let request = shop
+        .request(Method::POST, "/events/tour/queue")
+        .json(&json!({"userId": user}));
+    let answer = Answer::of(request).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+/// All that is sent until it is the buyer's turn.
+async fn follow(shop: &Shop, user: &str, token: &Value) -> Vec<(String, Value)> {
+    let token = token.as_str().unwrap();
+    let answer = shop
+        .get(&format!("/events/tour/queue/live?userId={user}&token={token}"))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let events = answer.text.split("\n\n").filter(|event| event.starts_with("event: "));
+    events
+        .map(|event| {
+            let (name, data) = event.split_once("\ndata: ").unwrap();
+            (name["event: ".len()..].to_owned(), serde_json::from_str(data).unwrap())
+        })
+        .collect()
+}
+
+async fn places(shop: &Shop) -> Vec<(String, Option<i64>)> {
+    sqlx::query_as("select user_id, place from ticketing.queue_places where event_id = 'tour' order by place, user_id")
+        .fetch_all(&shop.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn buyers_wait_for_their_turn_and_then_book() {
+    let shop = shop::open().await;
+    open_room(&shop, "1 hour").await;
+    let first = join(&shop, "user_42").await;
+    assert_eq!((&first["admitted"], first.get("ahead")), (&json!(false), None));
+    // Another tab, a reload: the same place.
+    assert_eq!(join(&shop, "user_42").await, first);
+    assert_eq!(places(&shop).await, [("user_42".to_owned(), None)]);
+
+    let book = async |token: Option<&str>| {
+        let request = shop.booking(&wish());
+        Answer::of(match token {
+            Some(token) => request.header("queue-token", token),
+            None => request,
+        })
+        .await
+    };
+    let early = first["token"].as_str().unwrap();
+    for token in [None, Some(early), Some("1.00"), Some("nonsense")] {
+        let problem = book(token).await.problem(403, "not-admitted");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("/events/{eventId}/queue"),
+            "{problem}"
+        );
+    }
+
+    open_room(&shop, "-1 second").await;
+    let told = follow(&shop, "user_42", &first["token"]).await;
+    let (event, last) = told.last().unwrap();
+    assert_eq!(
+        (event.as_str(), &last["admitted"], &last["ahead"]),
+        ("admitted", &json!(true), &json!(0))
+    );
+    let token = last["token"].as_str().unwrap();
+    assert_eq!(book(Some(token)).await.status, 202);
+    // It is nobody else's.
+    let other = shop
+        .booking(&wish_with("userId", json!("user_43")))
+        .header("queue-token", token);
+    Answer::of(other).await.problem(403, "not-admitted");
+    assert_eq!(join(&shop, "user_42").await["token"], token);
+}
+
+#[tokio::test]
+async fn lots_decide_before_the_opening_and_time_after_it() {
+    let shop = shop::open().await;
+    open_room(&shop, "1 hour").await;
+    let early: Vec<String> = (0..40).map(|n| format!("early-{n:02}")).collect();
+    // In the order of their names, at two gateways over the same database.
+    let other = shop.another_gateway().await;
+    seen(&other).await;
+    for (n, user) in early.iter().enumerate() {
+        join(if n % 2 == 0 { &shop } else { &other }, user).await;
+    }
+    assert!(places(&shop).await.iter().all(|(_, place)| place.is_none()));
+    open_room(&shop, "0 seconds").await;
+    let late = join(&other, "late").await;
+    let told = follow(&shop, "late", &late["token"]).await;
+    assert_eq!(told.last().unwrap().0, "admitted");
+
+    let line = places(&shop).await;
+    let given: Vec<i64> = line.iter().filter_map(|(_, place)| *place).collect();
+    assert_eq!(given, (1..=41).collect::<Vec<i64>>());
+    assert_eq!(line.last().unwrap().0, "late");
+    let drawn: Vec<String> = line[..40].iter().map(|(user, _)| user.clone()).collect();
+    assert_eq!(
+        drawn.iter().collect::<BTreeSet<_>>(),
+        early.iter().collect::<BTreeSet<_>>()
+    );
+    // One chance in 40! that lots happen to be drawn so.
+    assert_ne!(drawn, early);
+    // The next one comes behind all of them.
+    join(&shop, "later").await;
+    testkit::eventually("there is a place", LIMIT, async || {
+        places(&shop).await.contains(&("later".to_owned(), Some(42)))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_room_nothing_is_asked_for() {
+    let shop = shop::open().await;
+    let request = || shop.request(Method::POST, "/events/tour/queue");
+    Answer::of(request().json(&json!({"userId": "u"})))
+        .await
+        .problem(404, "not-found");
+    assert_eq!(
+        Answer::of(request().json(&json!({"user": "u"}))).await.invalid(),
+        ["/userId", "/user"]
+    );
+    shop.get("/events/tour/queue/live?userId=u&token=1.00")
+        .await
+        .problem(404, "not-found");
+}
