@@ -10,38 +10,22 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use proc_macro2::{TokenStream, TokenTree};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlStr, Statement as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqlStr, Statement as _};
 
 /// Crates that speak to Postgres.
 const CRATES: [&str; 3] = ["orchestrator", "gateway", "activities"];
 /// There are at least so many; fewer were found: the search is broken.
 const STATEMENTS_MIN: usize = 80;
-/// Statements that may read a whole table, by how they begin, and why.
-const MAY_SCAN: &[(&str, &str)] = &[
-    (
-        "select count(*), coalesce(extract(epoch from now() - min(created_at)",
-        "the outbox holds a few rows",
-    ),
-    (
-        "update saga.outbox set instance",
-        "the outbox holds a few rows, and this runs twice a second",
-    ),
-    (
-        "select id, payload from saga.outbox",
-        "the outbox holds a few rows, and this runs twice a second",
-    ),
-    ("delete from saga.instances", "a row for each replica"),
-    (
-        "select coalesce(max(id), 0) from saga.definitions",
-        "a row for each version of a workflow",
-    ),
-    ("select id, name, version", "a row for each version of a workflow"),
-    (
-        "delete from saga.start_keys",
-        "a BRIN index, by which whole pages are skipped",
-    ),
-    ("select id, name, venue, city", "the list of events, a page of it"),
+/// Tables that may be read as a whole, and why: none of them grows with what has happened.
+const SMALL: [(&str, &str); 4] = [
+    ("leases", "one row a duty"),
+    ("instances", "one row a replica, removed after a day"),
+    ("outbox", "rows live for milliseconds"),
+    ("events", "the list of events; its pages are keyed, its filters are not"),
 ];
+
+const BENCH_SEATS: &str =
+    "create schema bench; create table bench.seats (id text primary key, status text not null, booking_id text)";
 
 struct Found {
     place: String,
@@ -52,6 +36,8 @@ struct Found {
 async fn every_statement_fits_the_schema_and_an_index() {
     let database = testkit::migrated_database().await;
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    // The benchmark's own table, which it makes itself.
+    run(&mut connection, BENCH_SEATS.to_owned()).await;
     for setting in [
         "set enable_seqscan = off",
         "set plan_cache_mode = force_generic_plan",
@@ -106,11 +92,6 @@ fn is_fragment(error: &sqlx::Error) -> bool {
 /// What is wrong with the plan that the engine's sessions would use.
 async fn scans(connection: &mut PgConnection, number: usize, found: &Found, parameters: usize) -> Option<String> {
     let text = &found.text;
-    if MAY_SCAN.iter().any(|(begin, _)| text.starts_with(begin))
-        || !text.contains("saga.") && !text.contains("ticketing.")
-    {
-        return None;
-    }
     run(connection, format!("prepare plan_{number} as {text}")).await;
     let arguments = vec!["null"; parameters].join(", ");
     let arguments = if parameters == 0 {
@@ -124,7 +105,12 @@ async fn scans(connection: &mut PgConnection, number: usize, found: &Found, para
         .await
         .unwrap();
     run(connection, format!("deallocate plan_{number}")).await;
-    let bad = lines.iter().find(|line| line.contains("Seq Scan on "));
+    let bad = lines.iter().find(|line| {
+        let scanned = line
+            .split_once("Seq Scan on ")
+            .and_then(|(_, rest)| rest.split_whitespace().next());
+        scanned.is_some_and(|table| SMALL.iter().all(|(small, _)| *small != table))
+    });
     bad.map(|line| format!("{}: {}\n{text}\n{}", found.place, line.trim(), lines.join("\n")))
 }
 

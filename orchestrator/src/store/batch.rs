@@ -189,7 +189,7 @@ with inserted as (
     insert into saga.sagas (id, workflow, definition_id, status, business_key, tags, state, seq, attempt_due_at,
                             created_at, updated_at, ended_at, failure_code, failure_step)
     select u.id, u.workflow, u.definition_id, u.status, u.business_key, u.tags::jsonb, u.state, u.seq,
-           u.attempt_due_at, $1, $1, case when u.ended then $1 end, u.failure_code, u.failure_step
+           u.attempt_due_at, $1::timestamptz, $1, case when u.ended then $1 end, u.failure_code, u.failure_step
     from unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
                 $10::timestamptz[], $11::boolean[], $12::text[], $13::text[])
       as u(id, workflow, definition_id, status, business_key, tags, state, seq, attempt_due_at, ended, failure_code,
@@ -227,12 +227,12 @@ with inserted as (
     returning delivered
 ), sent as (
     insert into saga.outbox (id, instance, messages, payload)
-    select $39, $40, $41, $42 where $39 is not null
+    select $39::uuid, $40::uuid, $41::integer, $42::bytea where $39 is not null
 ), acknowledged as (
     delete from saga.outbox where id = any($43::uuid[])
 )
-select saga.require_current((select count(*) from updated) = $44
-                            and (select count(*) from signalled where delivered) = $45)";
+select saga.require_current((select count(*) from updated) = $44::bigint
+                            and (select count(*) from signalled where delivered) = $45::bigint)";
 
 /// Writes a batch, or none of it. An error that [`super::classify`] calls stale means: read again.
 pub async fn write_batch(pool: &PgPool, at: Timestamp, write: &BatchWrite) -> Result<(), sqlx::Error> {
