@@ -185,9 +185,11 @@ async fn prove_journals(pool: &PgPool) -> u64 {
             (id, Compiled::new(definition).expect("a stored definition is valid"))
         })
         .collect();
+    // One snapshot of both: a result that comes late, or once more, is noted even after the end.
+    let mut snapshot = pool.begin_with("begin isolation level repeatable read").await.unwrap();
     let query =
         "select saga_id, (extract(epoch from at) * 1000)::bigint, event from saga.journal order by saga_id, seq";
-    let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(query).fetch_all(pool).await.unwrap();
+    let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(query).fetch_all(&mut *snapshot).await.unwrap();
     let mut journals: HashMap<Uuid, Vec<(Timestamp, Event)>> = HashMap::new();
     for (saga, at, event) in &rows {
         journals
@@ -196,7 +198,7 @@ async fn prove_journals(pool: &PgPool) -> u64 {
             .push((Timestamp(*at), serde_json::from_str(event).unwrap()));
     }
     let query = "select id, definition_id, state from saga.sagas";
-    let sagas: Vec<(Uuid, i64, String)> = sqlx::query_as(query).fetch_all(pool).await.unwrap();
+    let sagas: Vec<(Uuid, i64, String)> = sqlx::query_as(query).fetch_all(&mut *snapshot).await.unwrap();
     for (id, definition, state) in sagas {
         let journal = journals[&id].iter().map(|(at, event)| (*at, event));
         let rebuilt = rebuild(&definitions[&definition], SagaId(id), journal).unwrap();
