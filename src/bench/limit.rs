@@ -25,7 +25,7 @@ use super::LimitArgs;
 use super::check::{self, DECLINED_EVERY};
 use super::cpu::Usage;
 use super::ground::{Scratch, database};
-use crate::output::{self, Output};
+use crate::output::Output;
 
 /// What stands for a saga's id in a sample's texts; as long as any.
 const SAMPLE_ID: Uuid = Uuid::from_u128(0x0190_a5c0_0000_7000_8000_00ab_cdef_0123);
@@ -53,6 +53,22 @@ pub struct Limit {
     pub loop_cpu_ms_per_saga: f64,
 }
 
+impl Limit {
+    /// For people.
+    fn table(&self) -> String {
+        let postgres = self.postgres_cpu_ms_per_saga;
+        format!(
+            "{:>12}  {:.0} sagas/s in batches of {}, {} lanes; Postgres {}, loop {:.3} ms a saga",
+            "limit",
+            self.sagas_per_s,
+            self.batch,
+            self.lanes,
+            postgres.map_or_else(|| "not ours".to_owned(), |ms| format!("{ms:.3} ms")),
+            self.loop_cpu_ms_per_saga
+        )
+    }
+}
+
 /// Runs it on a database of its own, or on the one given, and prints what it found.
 pub async fn run(args: &LimitArgs, output: Output) -> anyhow::Result<()> {
     let say = |line: &str| eprintln!("bench: {line}");
@@ -67,20 +83,7 @@ pub async fn run(args: &LimitArgs, output: Output) -> anyhow::Result<()> {
         .collect();
     say(&format!("writing {} sagas, {} a statement", args.sagas, args.batch));
     let limit = measure(&pool, &pids, args.sagas, args.batch, args.lanes).await?;
-    if output == Output::Table {
-        output::print_text(&format!(
-            "{:>12}  {:.0} sagas/s in batches of {}, {} lanes; Postgres {}, loop {:.3} ms a saga",
-            "limit",
-            limit.sagas_per_s,
-            limit.batch,
-            limit.lanes,
-            limit
-                .postgres_cpu_ms_per_saga
-                .map_or_else(|| "not ours".to_owned(), |ms| format!("{ms:.3} ms")),
-            limit.loop_cpu_ms_per_saga
-        ))?;
-    }
-    output::print_text(&serde_json::to_string(&limit)?)
+    super::print(output, || limit.table(), &limit)
 }
 
 /// Writes `sagas` sagas, `batch` a statement, over `lanes` connections.

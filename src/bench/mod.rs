@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 
 use ground::GroundArgs;
 
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// A benchmark to run.
 #[derive(Debug, Subcommand)]
@@ -85,4 +85,12 @@ pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
         Benchmark::Rush(args) => rush::run(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
     }
+}
+
+/// Prints a result: the table unless JSON alone is wanted, and in any case the JSON as the last line.
+fn print<R: serde::Serialize>(output: Output, table: impl FnOnce() -> String, result: &R) -> anyhow::Result<()> {
+    if output == Output::Table {
+        output::print_text(&table())?;
+    }
+    output::print_text(&serde_json::to_string(result)?)
 }

@@ -9,7 +9,7 @@ use super::load::{self, Seen};
 use super::processes::allow_connections;
 use super::report::Report;
 use super::stage::Stage;
-use crate::output::{self, Output};
+use crate::output::Output;
 
 /// Sagas that the bare loop writes for comparison, at most.
 const LIMIT_SAGAS_MAX: u64 = 50_000;
@@ -26,10 +26,7 @@ pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
         report = run_on_stage(args) => report?,
         () = stop.cancelled() => bail!("interrupted"),
     };
-    if output == Output::Table {
-        output::print_text(&report.table())?;
-    }
-    output::print_text(&serde_json::to_string(&report)?)?;
+    super::print(output, || report.table(), &report)?;
     if !report.ok {
         bail!("the result is wrong: {}", report.problems.join("; "));
     }

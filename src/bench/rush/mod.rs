@@ -23,7 +23,7 @@ use super::cpu::Usage;
 use super::ground::GroundArgs;
 use super::memory::Memory;
 use super::processes::allow_connections;
-use crate::output::{self, Output};
+use crate::output::Output;
 use audit::Audit;
 use buyer::{Crowd, Mix};
 use listeners::Heard;
@@ -125,10 +125,7 @@ pub async fn run(args: &RushArgs, output: Output) -> anyhow::Result<()> {
         report = run_on_platform(args) => report?,
         () = stop.cancelled() => bail!("interrupted"),
     };
-    if output == Output::Table {
-        output::print_text(&report.table())?;
-    }
-    output::print_text(&serde_json::to_string(&report)?)?;
+    super::print(output, || report.table(), &report)?;
     if !report.ok {
         bail!("the audit found what must not be: {}", report.problems.join("; "));
     }
