@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use orchestrator::{Engine, EngineOptions, NewSaga};
 use rdkafka::Message;
 use serde_json::json;
-use transport::{GroupConsumer, InProcessBroker, KafkaConfig, Producer, pack_results};
+use transport::{BrokerKind, GroupConsumer, InProcessBroker, KafkaConfig, Producer, pack_results};
 use workflows::protocol::{Outcome, RESULTS_TOPIC, TaskEnvelope, TaskResult, tasks_topic};
 use workflows::tickets::reference;
 
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
         .or(broker.as_ref().map(InProcessBroker::brokers))
         .ok_or("no broker")?;
     let kafka = KafkaConfig::new(brokers, "throughput");
-    transport::ensure_topics(&kafka, &[tasks_topic(reference::QUEUE), RESULTS_TOPIC.to_owned()]).await?;
+    let broker = transport::ensure_topics(&kafka, &[tasks_topic(reference::QUEUE), RESULTS_TOPIC.to_owned()]).await?;
 
     let pool = sqlx::PgPool::connect(&url).await?;
     orchestrator::migrate(&pool).await?;
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Failure> {
     )
     .await?;
     engine.definitions().deploy(reference::definition()).await?;
-    tokio::spawn(work(kafka));
+    tokio::spawn(work(kafka, broker));
 
     // The first sagas wait for the consumers to join their groups; they don't count.
     run(&engine, 20 * in_flight.max(50), in_flight).await;
@@ -105,8 +105,8 @@ async fn run(engine: &Engine, sagas: u64, in_flight: u64) -> Vec<Duration> {
 }
 
 /// Answers every task at once; every twentieth charge is declined.
-async fn work(kafka: KafkaConfig) -> Result<(), Failure> {
-    let consumer = GroupConsumer::new(&kafka, "throughput-worker", &[&tasks_topic(reference::QUEUE)])?;
+async fn work(kafka: KafkaConfig, broker: BrokerKind) -> Result<(), Failure> {
+    let consumer = GroupConsumer::new(&kafka, broker, "throughput-worker", &[&tasks_topic(reference::QUEUE)])?;
     let producer = Producer::new(&kafka)?;
     loop {
         let message = consumer.recv().await?;

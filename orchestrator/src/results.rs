@@ -71,7 +71,7 @@ async fn join(shell: &Shell, kafka: &KafkaConfig) -> GroupConsumer {
     loop {
         let topics = [RESULTS_TOPIC.to_owned(), poison_topic(POISON_NAME)];
         let joined = match ensure_topics(kafka, &topics).await {
-            Ok(()) => GroupConsumer::new(kafka, &shell.options.results_group, &[RESULTS_TOPIC]),
+            Ok(broker) => GroupConsumer::new(kafka, broker, &shell.options.results_group, &[RESULTS_TOPIC]),
             Err(error) => Err(error),
         };
         match joined {

@@ -27,7 +27,7 @@ pub(crate) async fn keep(shell: Arc<Shell>, kafka: KafkaConfig, stop: Cancellati
             continue;
         }
         match stop.run_until_cancelled(ensure_topics(&kafka, &missing)).await {
-            Some(Ok(())) => there.extend(missing),
+            Some(Ok(_)) => there.extend(missing),
             Some(Err(error)) => {
                 tracing::warn!(%error, "topics could not be created; trying again in {BROKER_RETRY:?}");
                 wait = BROKER_RETRY;

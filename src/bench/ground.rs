@@ -10,7 +10,7 @@ use localpg::LocalPostgres;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use transport::InProcessBroker;
-use transport::apache::ApacheKafka;
+use transport::apache::{ApacheKafka, Compiler};
 use uuid::Uuid;
 
 use super::processes::free_address;
@@ -71,10 +71,15 @@ enum RunningBroker {
 
 impl Ground {
     /// Starts what isn't given and applies the migrations. `topics` are those that the processes will use.
-    pub async fn prepare(args: &GroundArgs, topics: &[String], say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Ground> {
+    pub async fn prepare(
+        args: &GroundArgs,
+        compiler: Compiler,
+        topics: &[String],
+        say: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<Ground> {
         let scratch = Scratch::new(args.keep.as_deref())?;
         let (postgres, database_url) = database(args.database_url.as_deref(), &scratch, say).await?;
-        let (broker, brokers) = broker(args, topics, &scratch, say).await?;
+        let (broker, brokers) = broker(args, compiler, topics, &scratch, say).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .connect(&database_url)
@@ -154,6 +159,7 @@ pub async fn database(
 
 async fn broker(
     args: &GroundArgs,
+    compiler: Compiler,
     topics: &[String],
     scratch: &Scratch,
     say: &(dyn Fn(&str) + Sync),
@@ -176,7 +182,7 @@ async fn broker(
     }
     say("starting Apache Kafka");
     let (data, port) = (scratch.path.join("kafka"), free_address()?.port());
-    let kafka = ApacheKafka::start(&data, port)
+    let kafka = ApacheKafka::start_compiled(&data, port, compiler)
         .await
         .context("starting an Apache Kafka of our own")?;
     let brokers = kafka.brokers();

@@ -8,6 +8,7 @@ use workflows::protocol::{RESULTS_TOPIC, tasks_topic};
 use workflows::tickets::reference;
 
 use orchestrator::client::{EngineClient as _, HttpClient};
+use transport::apache::Compiler;
 
 use super::SagaArgs;
 use super::ground::Ground;
@@ -16,6 +17,8 @@ use super::processes::{LOG_LEVEL, Process, READY_PATH, free_address, log_tails};
 
 /// Connections of the bare loop: as many as the engine writes batches at the same time.
 const LIMIT_LANES: u32 = 2;
+/// Up to so many sagas in flight it is the broker's answer that is waited for, not its throughput.
+const FEW_IN_FLIGHT: u32 = 16;
 
 /// Batches, and how many sagas were in them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,7 +66,12 @@ impl Stage {
     /// Starts what isn't given, applies the migrations, and starts the processes.
     pub async fn set(args: &SagaArgs, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Stage> {
         let topics = [tasks_topic(reference::QUEUE), RESULTS_TOPIC.to_owned()];
-        let ground = Ground::prepare(&args.ground, &topics, say).await?;
+        let compiler = if args.concurrency <= FEW_IN_FLIGHT {
+            Compiler::Optimising
+        } else {
+            Compiler::Quick
+        };
+        let ground = Ground::prepare(&args.ground, compiler, &topics, say).await?;
         say("starting orchestrators and workers");
         let mut stage = Stage {
             orchestrators: Vec::new(),

@@ -1,6 +1,7 @@
 //! Creates the topics that are missing, and asks how far groups have read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -18,39 +19,39 @@ const APPEAR_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often they are looked for.
 const APPEAR_POLL: Duration = Duration::from_millis(20);
 
+/// What kind of broker it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerKind {
+    /// Apache Kafka, or another that speaks as it does: it answers a waiting fetch as soon as a message comes.
+    Kafka,
+    /// librdkafka's, in our process or in another of ours: it answers a fetch only when its time has passed.
+    InProcess,
+}
+
 /// Creates those of `topics` that are missing, with the configured partitions and copies, and waits until all can be used.
+/// Says what it spoke to, which [`crate::GroupConsumer::new`] wants to know.
 ///
 /// Retrying while no broker answers is up to the caller ([`crate::reconnect::retry_until_connected`]).
 ///
 /// # Errors
 /// If no broker answers within ten seconds, if a topic can't be created, or if one is there with too few partitions.
-pub async fn ensure_topics(config: &KafkaConfig, topics: &[String]) -> Result<(), TransportError> {
+pub async fn ensure_topics(config: &KafkaConfig, topics: &[String]) -> Result<BrokerKind, TransportError> {
     let admin: AdminClient<QuietContext> = config
         .client()
         .create_with_context(QuietContext)
         .map_err(TransportError::kafka("creating the Kafka admin client"))?;
-    let admin = std::sync::Arc::new(admin);
-    let lacking = missing(&admin, topics, config).await?;
-    if lacking.is_empty() {
-        return Ok(());
+    let admin = Arc::new(admin);
+    let Seen { missing, broker } = look(&admin, topics, config).await?;
+    if missing.is_empty() {
+        return Ok(broker);
     }
-    // librdkafka's in-process broker has no request for it; its owner takes ours from a topic.
-    if missing(
-        &admin,
-        &[in_process::WISHES_TOPIC.to_owned()],
-        &KafkaConfig {
-            partitions: 1,
-            ..config.clone()
-        },
-    )
-    .await?
-    .is_empty()
-    {
-        in_process::request_topics(config, &lacking).await?;
-    } else {
-        create(&admin, &lacking, config).await?;
+    match broker {
+        // It has no request for it; its owner takes ours from a topic.
+        BrokerKind::InProcess => in_process::request_topics(config, &missing).await?,
+        BrokerKind::Kafka => create(&admin, &missing, config).await?,
     }
-    wait_for(&admin, topics, config).await
+    wait_for(&admin, topics, config).await?;
+    Ok(broker)
 }
 
 /// The offsets that a consumer group has committed for a topic, by partition; those without any are left out.
@@ -120,13 +121,13 @@ async fn create(
 }
 
 async fn wait_for(
-    admin: &std::sync::Arc<AdminClient<QuietContext>>,
+    admin: &Arc<AdminClient<QuietContext>>,
     topics: &[String],
     config: &KafkaConfig,
 ) -> Result<(), TransportError> {
     let begun = Instant::now();
     loop {
-        let missing = missing(admin, topics, config).await?;
+        let missing = look(admin, topics, config).await?.missing;
         if missing.is_empty() {
             return Ok(());
         }
@@ -141,13 +142,19 @@ async fn wait_for(
     }
 }
 
-/// Those that are not there, or whose partitions have no leader yet.
-async fn missing(
-    admin: &std::sync::Arc<AdminClient<QuietContext>>,
+/// What the broker says of itself.
+struct Seen {
+    /// Topics that are not there, or whose partitions have no leader yet.
+    missing: Vec<String>,
+    broker: BrokerKind,
+}
+
+async fn look(
+    admin: &Arc<AdminClient<QuietContext>>,
     topics: &[String],
     config: &KafkaConfig,
-) -> Result<Vec<String>, TransportError> {
-    let admin = std::sync::Arc::clone(admin);
+) -> Result<Seen, TransportError> {
+    let admin = Arc::clone(admin);
     // All topics: to ask for one by name would make some brokers create it, with a partition count of their own.
     let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, REQUEST_TIMEOUT))
         .await
@@ -180,5 +187,10 @@ async fn missing(
             }
         }
     }
-    Ok(missing)
+    let broker = if present.contains_key(in_process::WISHES_TOPIC) {
+        BrokerKind::InProcess
+    } else {
+        BrokerKind::Kafka
+    };
+    Ok(Seen { missing, broker })
 }

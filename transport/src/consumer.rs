@@ -12,9 +12,9 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::watch;
 
+use crate::admin::BrokerKind;
 use crate::config::KafkaConfig;
 use crate::error::TransportError;
-use crate::in_process;
 use crate::offsets::{OffsetTracker, Ticket};
 
 /// How long a member may be silent before its partitions go to others: the broker's default lower limit, because a killed
@@ -59,15 +59,14 @@ pub struct GroupContext {
 }
 
 impl GroupConsumer {
-    /// Joins `group` for `topics`, which should be there ([`crate::ensure_topics`]).
+    /// Joins `group` for `topics`, which should be there: [`crate::ensure_topics`] also tells the kind of broker.
     ///
     /// # Errors
     /// If librdkafka refuses the settings or the subscription.
-    pub fn new(config: &KafkaConfig, group: &str, topics: &[&str]) -> Result<Self, TransportError> {
-        let fetch_wait = if in_process::serves(config) {
-            FETCH_WAIT_IN_PROCESS
-        } else {
-            FETCH_WAIT
+    pub fn new(config: &KafkaConfig, broker: BrokerKind, group: &str, topics: &[&str]) -> Result<Self, TransportError> {
+        let fetch_wait = match broker {
+            BrokerKind::Kafka => FETCH_WAIT,
+            BrokerKind::InProcess => FETCH_WAIT_IN_PROCESS,
         };
         let mut client = config.client();
         client

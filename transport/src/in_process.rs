@@ -23,8 +23,6 @@ use crate::producer::{Outgoing, Producer};
 pub(crate) const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
 /// How often the owner looks whether it shall do something else than wait for wishes.
 const TURN: Duration = Duration::from_millis(20);
-/// How long recognising a broker may take; one that doesn't answer is taken for Apache Kafka.
-const RECOGNISE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the broker's first sign of life may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -125,14 +123,6 @@ impl Drop for InProcessBroker {
             let _ = owner.join();
         }
     }
-}
-
-/// Whether it is an in-process broker, wherever it runs, that serves there: it alone has the topic of wishes.
-pub(crate) fn serves(config: &KafkaConfig) -> bool {
-    let asker: Result<BaseConsumer<QuietContext>, KafkaError> = config.client().create_with_context(QuietContext);
-    asker
-        .and_then(|asker| asker.fetch_metadata(None, RECOGNISE_TIMEOUT))
-        .is_ok_and(|metadata| metadata.topics().iter().any(|topic| topic.name() == WISHES_TOPIC))
 }
 
 /// Asks an in-process broker, wherever it runs, for topics.

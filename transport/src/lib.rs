@@ -16,7 +16,7 @@ mod in_process;
 mod offsets;
 mod producer;
 
-pub use admin::{committed_offsets, ensure_topics};
+pub use admin::{BrokerKind, committed_offsets, ensure_topics};
 pub use config::KafkaConfig;
 pub use consumer::{Assignment, GroupConsumer, GroupContext};
 pub use envelope::{EnvelopePacker, pack_results, pack_tasks};

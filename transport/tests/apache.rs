@@ -7,7 +7,7 @@ mod common;
 use common::message;
 use rdkafka::Message;
 use transport::apache::{ApacheKafka, available};
-use transport::{GroupConsumer, Producer, ensure_topics};
+use transport::{BrokerKind, GroupConsumer, Producer, ensure_topics};
 
 const TOPIC: &str = "sagaline.tasks.test";
 
@@ -21,12 +21,13 @@ async fn messages_and_commits_survive_a_kill_and_end_with_the_data() {
     let data = tempfile::tempdir().unwrap();
     let mut kafka = ApacheKafka::start(data.path(), 0).await.unwrap();
     let config = kafka.config("test");
-    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let broker = ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    assert_eq!(broker, BrokerKind::Kafka);
     let producer = Producer::new(&config).unwrap();
     for n in 0..10 {
         producer.send(message(TOPIC, 0, n)).await.unwrap();
     }
-    let consumer = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let consumer = GroupConsumer::new(&config, BrokerKind::Kafka, "group", &[TOPIC]).unwrap();
     for n in 0..5 {
         let received = consumer.recv().await.unwrap();
         assert_eq!(received.payload().unwrap(), n.to_string().as_bytes());
@@ -39,7 +40,7 @@ async fn messages_and_commits_survive_a_kill_and_end_with_the_data() {
     let waiting = producer.send(message(TOPIC, 0, 10));
     let kafka = kafka.restart().await.unwrap();
     waiting.await.unwrap();
-    let consumer = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let consumer = GroupConsumer::new(&config, BrokerKind::Kafka, "group", &[TOPIC]).unwrap();
     for n in 5..11 {
         let received = next(&consumer).await;
         assert_eq!(received, n.to_string());
@@ -49,7 +50,7 @@ async fn messages_and_commits_survive_a_kill_and_end_with_the_data() {
     let kafka = kafka.restart_empty().await.unwrap();
     ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
     producer.send(message(TOPIC, 0, 11)).await.unwrap();
-    let consumer = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let consumer = GroupConsumer::new(&config, BrokerKind::Kafka, "group", &[TOPIC]).unwrap();
     assert_eq!(next(&consumer).await, "11");
     let pid = kafka.pid().unwrap();
     drop(kafka);

@@ -7,7 +7,7 @@ mod common;
 use common::message;
 use rdkafka::Message;
 use transport::{
-    GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets, ensure_topics,
+    BrokerKind, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets, ensure_topics,
 };
 
 const TOPIC: &str = "sagaline.tasks.test";
@@ -17,8 +17,10 @@ async fn topics_are_created_once_with_the_configured_partitions() {
     let broker = InProcessBroker::start(10).unwrap();
     let config = broker.config("test");
     let topics = vec![TOPIC.to_owned(), "sagaline.results".to_owned()];
-    ensure_topics(&config, &topics).await.unwrap();
-    ensure_topics(&config, &topics).await.unwrap();
+    for _ in 0..2 {
+        let broker = ensure_topics(&config, &topics).await.unwrap();
+        assert_eq!(broker, BrokerKind::InProcess);
+    }
     let more = KafkaConfig {
         partitions: 20,
         ..config
@@ -47,8 +49,8 @@ async fn order_holds_per_partition_and_groups_read_on_their_own() {
     for acknowledged in sent {
         acknowledged.await.unwrap();
     }
-    let one = GroupConsumer::new(&config, "one", &[TOPIC]).unwrap();
-    let other = GroupConsumer::new(&config, "other", &[TOPIC]).unwrap();
+    let one = GroupConsumer::new(&config, BrokerKind::InProcess, "one", &[TOPIC]).unwrap();
+    let other = GroupConsumer::new(&config, BrokerKind::InProcess, "other", &[TOPIC]).unwrap();
     for consumer in [one, other] {
         let mut next = [0, 1, 2];
         for _ in 0..3_000 {
@@ -81,7 +83,7 @@ async fn what_was_not_finished_comes_again_and_what_was_does_not() {
     for n in 0..3 {
         producer.send(message(TOPIC, 0, n)).await.unwrap();
     }
-    let first = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let first = GroupConsumer::new(&config, BrokerKind::InProcess, "group", &[TOPIC]).unwrap();
     let mut tickets = Vec::new();
     for _ in 0..3 {
         let message = first.recv().await.unwrap();
@@ -94,7 +96,7 @@ async fn what_was_not_finished_comes_again_and_what_was_does_not() {
     first.close().await;
     let committed = committed_offsets(&config, "group", TOPIC).await.unwrap();
     assert_eq!(committed.get(&0), Some(&1));
-    let second = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let second = GroupConsumer::new(&config, BrokerKind::InProcess, "group", &[TOPIC]).unwrap();
     let message = second.recv().await.unwrap();
     assert_eq!(message.offset(), 1);
 }
@@ -113,7 +115,7 @@ async fn an_outage_delays_and_loses_nothing() {
     for acknowledged in waiting {
         acknowledged.await.unwrap();
     }
-    let consumer = GroupConsumer::new(&config, "group", &[TOPIC]).unwrap();
+    let consumer = GroupConsumer::new(&config, BrokerKind::InProcess, "group", &[TOPIC]).unwrap();
     for n in 0..50 {
         let message = consumer.recv().await.unwrap();
         assert_eq!(message.payload().unwrap(), n.to_string().as_bytes());

@@ -69,16 +69,16 @@ impl Worker {
         }
         let topics = topics(&queues);
         let topics_there = retry_until_connected("Kafka", || async { ensure_topics(&options.kafka, &topics).await });
-        if shutdown.run_until_cancelled(topics_there).await.is_none() {
+        let Some(broker) = shutdown.run_until_cancelled(topics_there).await else {
             return Ok(Summary::default());
-        }
+        };
         let producer = Producer::new(&options.kafka)?;
         // Should one loop fail, the process should end and be started anew, not work on in part.
         let leave = shutdown.child_token();
         let mut loops = JoinSet::new();
         for queue in &queues {
             let topic = tasks_topic(queue);
-            let consumer = GroupConsumer::new(&options.kafka, &options.group(queue), &[&topic])?;
+            let consumer = GroupConsumer::new(&options.kafka, broker, &options.group(queue), &[&topic])?;
             let queue_loop = QueueLoop::new(queue, &options, producer.clone(), entries(&registry, queue));
             loops.spawn(queue_loop.run(consumer, leave.clone()));
             tracing::info!(queue, worker = options.name, "working");

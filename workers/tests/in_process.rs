@@ -11,7 +11,7 @@ use common::{Bench, QUEUE, task, tasks, until};
 use rdkafka::Message;
 use rdkafka::message::Headers;
 use serde_json::json;
-use transport::{GroupConsumer, InProcessBroker};
+use transport::{BrokerKind, GroupConsumer, InProcessBroker};
 use workers::{Worker, WorkerError};
 use workflows::ids::Timestamp;
 use workflows::protocol::{Outcome, poison_topic, tasks_topic};
@@ -109,7 +109,13 @@ async fn poison_is_set_aside_and_blocks_nothing() {
     worker.leave().await;
     assert_eq!(bench.committed().await, 3);
 
-    let aside = GroupConsumer::new(&bench.config, "test-poison", &[&poison_topic(QUEUE)]).unwrap();
+    let aside = GroupConsumer::new(
+        &bench.config,
+        BrokerKind::InProcess,
+        "test-poison",
+        &[&poison_topic(QUEUE)],
+    )
+    .unwrap();
     for (payload, says) in [
         (&b"\xff\xfenonsense"[..], "not a task envelope"),
         (b"{\"bad\":1}", "not a task"),

@@ -9,7 +9,7 @@ use orchestrator::{Engine, EngineOptions, NewSaga};
 use rdkafka::Message;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use transport::{GroupConsumer, InProcessBroker, KafkaConfig, Outgoing, Producer, pack_results};
+use transport::{BrokerKind, GroupConsumer, InProcessBroker, KafkaConfig, Outgoing, Producer, pack_results};
 use workflows::definition::Definition;
 use workflows::ids::SagaId;
 use workflows::protocol::{Outcome, RESULTS_TOPIC, Task, TaskEnvelope, TaskResult, tasks_topic};
@@ -67,7 +67,13 @@ impl World {
 
     /// A worker of `queue` that answers tasks by `answer`; each answer is sent as often as it is listed.
     pub fn worker(&mut self, queue: &str, answer: impl Fn(&Task) -> Vec<Outcome> + Send + Sync + 'static) {
-        let consumer = GroupConsumer::new(&self.kafka, &format!("workers-{queue}"), &[&tasks_topic(queue)]).unwrap();
+        let consumer = GroupConsumer::new(
+            &self.kafka,
+            BrokerKind::InProcess,
+            &format!("workers-{queue}"),
+            &[&tasks_topic(queue)],
+        )
+        .unwrap();
         let producer = Producer::new(&self.kafka).unwrap();
         self.workers.push(tokio::spawn(async move {
             loop {

@@ -101,8 +101,8 @@ pub struct Running {
 impl Bench {
     pub async fn new(config: KafkaConfig) -> Self {
         let topics = vec![RESULTS_TOPIC.to_owned(), tasks_topic(QUEUE), poison_topic(QUEUE)];
-        ensure_topics(&config, &topics).await.unwrap();
-        let results = GroupConsumer::new(&config, "test-orchestrator", &[RESULTS_TOPIC]).unwrap();
+        let broker = ensure_topics(&config, &topics).await.unwrap();
+        let results = GroupConsumer::new(&config, broker, "test-orchestrator", &[RESULTS_TOPIC]).unwrap();
         let producer = Producer::new(&config).unwrap();
         Bench {
             config,
