@@ -93,12 +93,7 @@ pub async fn measure(pool: &PgPool, postgres: &[u32], sagas: u64, batch: u64, la
     let warm_up = WARM_UP_BATCHES * lanes_count;
     check::make_seats(pool, (batches + warm_up) * batch, 0).await?;
     let sample = Arc::new(Sample::new()?);
-    let options = PgConnectOptions::clone(&pool.connect_options()).options([
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("synchronous_commit", "on"),
-    ]);
+    let options = orchestrator::store::engine_session(PgConnectOptions::clone(&pool.connect_options()));
 
     // Seats are counted up over both rounds, so that each saga has one of its own.
     let next = Arc::new(AtomicU64::new(0));

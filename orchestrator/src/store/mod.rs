@@ -62,7 +62,8 @@ pub fn engine_pool(callers: &PgPool, connections: u32) -> PgPool {
         .connect_lazy_with(engine_session(callers.connect_options().as_ref().clone()))
 }
 
-fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
+/// Settings of each of its connections.
+pub fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
     options
         .application_name("sagaline-engine")
         .statement_cache_capacity(64)

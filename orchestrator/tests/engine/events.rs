@@ -1,0 +1,191 @@
+//! Signals, timers, commands, and the waiting for an end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+
+use orchestrator::{EngineError, NewSaga, SignalReceipt};
+use serde_json::json;
+use uuid::Uuid;
+use workflows::event::{Command, CommandEvent, Signal};
+use workflows::ids::SagaId;
+use workflows::state::Status;
+
+use crate::support::*;
+
+fn command(command: Command) -> CommandEvent {
+    CommandEvent {
+        command,
+        by: "test".into(),
+        reason: String::new(),
+    }
+}
+
+fn signal(id: &str, name: &str) -> Signal {
+    Signal {
+        id: id.into(),
+        name: name.into(),
+        payload: json!({"from": id}),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_gives_the_end() {
+    let mut world = World::new().await;
+    let engine = world.engine().await;
+    engine
+        .definitions()
+        .deploy(workflows::tickets::reference::definition())
+        .await
+        .unwrap();
+    world.worker("reference", reference);
+    let (started, record) = engine.start_saga_and_wait(reference_saga(20), LIMIT).await.unwrap();
+    let record = record.unwrap();
+    assert_eq!(record.summary.status, Status::Compensated);
+    assert_eq!(
+        engine.saga(started.id).await.unwrap().unwrap(),
+        record,
+        "what was known is what is stored"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_taken_once_and_may_come_early() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let wait = json!([{"kind": "wait_for", "name": "paid", "signal": "paid", "deadline": "1h",
+                       "on_deadline": {"to": "compensate"}},
+                      {"kind": "wait_for", "name": "shipped", "signal": "shipped", "deadline": "1h",
+                       "on_deadline": {"to": "compensate"}}]);
+    engine.definitions().deploy(definition("waits", wait)).await.unwrap();
+    let id = SagaId(Uuid::now_v7());
+    assert_eq!(
+        engine.signal(id, signal("s1", "paid")).await.unwrap(),
+        SignalReceipt::Parked
+    );
+    assert_eq!(
+        engine.signal(id, signal("s1", "paid")).await.unwrap(),
+        SignalReceipt::Duplicate
+    );
+    let new = NewSaga {
+        id: Some(id),
+        ..saga("waits", json!({}))
+    };
+    engine.start_saga(new.clone()).await.unwrap();
+    assert!(matches!(engine.start_saga(new).await, Err(EngineError::SagaExists(_))));
+    let record = engine.saga(id).await.unwrap().unwrap();
+    assert_eq!(
+        (record.summary.status, record.summary.seq),
+        (Status::Waiting, 2),
+        "the early one was taken at once"
+    );
+    assert_eq!(
+        engine.signal(id, signal("s1", "paid")).await.unwrap(),
+        SignalReceipt::Duplicate
+    );
+    assert_eq!(
+        engine.signal(id, signal("s2", "shipped")).await.unwrap(),
+        SignalReceipt::Delivered
+    );
+    assert_eq!(settle(&engine, &[id]).await, BTreeMap::from([(Status::Completed, 1)]));
+    world.audit(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_parked_while_its_saga_begins_is_delivered() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let wait = json!([{"kind": "wait_for", "name": "paid", "signal": "paid", "deadline": "1h",
+                       "on_deadline": {"to": "compensate"}}]);
+    engine.definitions().deploy(definition("waits", wait)).await.unwrap();
+    let started = engine.start_saga(saga("waits", json!({}))).await.unwrap();
+    // As if another replica had not yet seen the saga.
+    sqlx::query("insert into saga.signals (saga_id, id, signal, delivered) values ($1, 's', $2, false)")
+        .bind(started.id.0)
+        .bind(json!(signal("s", "paid")).to_string())
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        settle(&engine, &[started.id]).await,
+        BTreeMap::from([(Status::Completed, 1)])
+    );
+    world.audit(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timers_fire_and_attempts_run_out() {
+    let mut world = World::new().await;
+    let engines = [world.engine().await, world.engine().await];
+    let mut slow = step("b");
+    slow["attempt_timeout"] = json!("2s");
+    slow["retry"] = json!({"initial": "100ms", "max_attempts": null});
+    let flow = json!([{"kind": "sleep", "name": "nap", "duration": "200ms"}, slow]);
+    engines[0]
+        .definitions()
+        .deploy(definition("timed", flow))
+        .await
+        .unwrap();
+    let seen = Mutex::new(HashSet::new());
+    // The first task of each saga is never answered.
+    world.worker("work", move |task| {
+        if seen.lock().unwrap().insert(task.token.saga) {
+            vec![]
+        } else {
+            succeed(task)
+        }
+    });
+    let started = engines[0]
+        .start_sagas((0..30).map(|n| saga("timed", json!(n))).collect())
+        .await;
+    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    assert_eq!(
+        settle(&engines[1], &ids).await,
+        BTreeMap::from([(Status::Completed, 30)])
+    );
+    world.audit(&engines[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_carried_out_or_refused() {
+    let mut world = World::new().await;
+    let engine = world.engine().await;
+    engine
+        .definitions()
+        .deploy(definition("one", json!([step("a")])))
+        .await
+        .unwrap();
+    let started = engine.start_saga(saga("one", json!(1))).await.unwrap();
+    let paused = engine
+        .command(started.id, command(Command::Pause {}), Some(1))
+        .await
+        .unwrap();
+    assert_eq!((paused.seq, paused.status), (2, Status::Paused));
+    let moved = engine.command(started.id, command(Command::Resume {}), Some(1)).await;
+    assert!(
+        matches!(
+            moved,
+            Err(EngineError::Moved {
+                expected: 1,
+                current: 2,
+                ..
+            })
+        ),
+        "{moved:?}"
+    );
+    engine
+        .command(started.id, command(Command::Resume {}), Some(2))
+        .await
+        .unwrap();
+    let unknown = engine
+        .command(SagaId(Uuid::now_v7()), command(Command::Pause {}), None)
+        .await;
+    assert!(matches!(unknown, Err(EngineError::UnknownSaga(_))), "{unknown:?}");
+    world.worker("work", succeed);
+    assert_eq!(
+        settle(&engine, &[started.id]).await,
+        BTreeMap::from([(Status::Completed, 1)])
+    );
+    let refused = engine.command(started.id, command(Command::Cancel {}), None).await;
+    assert!(matches!(refused, Err(EngineError::Refused(_))), "{refused:?}");
+    world.audit(&engine).await;
+}
