@@ -139,8 +139,7 @@ async fn describe_errors(request: Request, next: Next) -> Response {
     let (Some(trace_id), Some(problem)) = (trace_id, problem) else {
         return response;
     };
-    // `version-trace-parent-flags`
-    let trace_id = trace_id.split('-').nth(1).map(str::to_owned);
+    let trace_id = Some(workflows::protocol::trace_id(Some(&trace_id)).to_owned());
     let body = serde_json::to_vec(&ProblemDetails {
         trace_id,
         ..problem.clone()

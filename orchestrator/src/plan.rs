@@ -9,6 +9,7 @@ use uuid::Uuid;
 use workflows::effect::Effect;
 use workflows::event::{Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
+use workflows::protocol::trace_id;
 use workflows::state::{Active, Progress, State, Status};
 use workflows::{Refused, Transition};
 
@@ -366,7 +367,8 @@ impl<'a> Planner<'a> {
         }
         let Some(kind) = journal else { return Ok(state) };
         tracing::debug!(
-            %saga, workflow = definition.name(), seq = state.seq, kind, step, traceparent = state.traceparent,
+            %saga, workflow = definition.name(), seq = state.seq, kind, step, attempt = attempt(event, &effects),
+            trace_id = trace_id(state.traceparent.as_deref()),
             "transition"
         );
         let facts = if facts.is_empty() { None } else { Some(encode(&facts)?) };
@@ -484,6 +486,17 @@ impl<'a> Planner<'a> {
             facts,
         }
     }
+}
+
+/// Which attempt a transition is about: the one that ended, or else the one that begins.
+fn attempt(event: &Event, effects: &[Effect]) -> Option<u32> {
+    if let Event::Result(result) = event {
+        return Some(result.token.attempt);
+    }
+    effects.iter().find_map(|effect| match effect {
+        Effect::Dispatch { task, .. } => Some(task.token.attempt),
+        Effect::Publish(_) => None,
+    })
 }
 
 /// Why the saga is not on its way to completion, for lists.

@@ -17,15 +17,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use transport::{GroupConsumer, Producer, Ticket};
-use workflows::protocol::{Outcome, TaskResult};
+use workflows::protocol::{Outcome, TaskResult, trace_id};
 
 use crate::answers::{Acknowledgement, Answers, deliver};
 use crate::entry::Entry;
 use crate::intake;
 use crate::options::WorkerOptions;
-use crate::running::{
-    CANCEL_GRACE, CHUNK_TASKS, Finished, Job, Report, Reports, now_ms, run_batch, run_singles, trace_id,
-};
+use crate::running::{CANCEL_GRACE, CHUNK_TASKS, Finished, Job, Report, Reports, now_ms, run_batch, run_singles};
 use crate::worker::Summary;
 
 /// How often finished offsets are committed: what a crash makes come again is at most this much work.

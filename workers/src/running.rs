@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use transport::Ticket;
-use workflows::protocol::{Outcome, Task, TaskResult, Token};
+use workflows::protocol::{Outcome, Task, TaskResult, Token, trace_id};
 
 use crate::entry::Entry;
 
@@ -271,9 +271,4 @@ fn span(entry: &Entry, task: &Task) -> tracing::Span {
         activity = entry.name,
         trace_id = trace_id(task.traceparent.as_deref()),
     )
-}
-
-/// The trace's id within a W3C `traceparent`.
-pub(crate) fn trace_id(traceparent: Option<&str>) -> &str {
-    traceparent.and_then(|text| text.split('-').nth(1)).unwrap_or_default()
 }

@@ -16,6 +16,11 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The topic that carries results back.
 pub const RESULTS_TOPIC: &str = "sagaline.results";
 
+/// The trace's id within a W3C `traceparent` (`version-trace-parent-flags`), as logs name it.
+pub fn trace_id(traceparent: Option<&str>) -> &str {
+    traceparent.and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+}
+
 /// The topic of a queue's tasks.
 pub fn tasks_topic(queue: &str) -> String {
     format!("sagaline.tasks.{queue}")
