@@ -223,6 +223,13 @@ CREATE TABLE saga.timers (
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE ticketing.event_buyers (
+    event_id text NOT NULL,
+    user_id text NOT NULL,
+    CONSTRAINT event_buyers_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT event_buyers_user_id_check CHECK ((user_id <> ''::text))
+);
+
 CREATE TABLE ticketing.events (
     id text NOT NULL,
     name text NOT NULL,
@@ -235,10 +242,12 @@ CREATE TABLE ticketing.events (
     attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    seats_per_buyer_max integer,
     CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
     CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT events_id_check CHECK ((id <> ''::text)),
     CONSTRAINT events_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT events_seats_per_buyer_max_check CHECK ((seats_per_buyer_max > 0)),
     CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'closed'::text, 'cancelled'::text])))
 );
 
@@ -254,6 +263,7 @@ CREATE TABLE ticketing.holds (
     confirmed_at timestamp with time zone,
     released_at timestamp with time zone,
     release_reason text,
+    user_id text,
     CONSTRAINT holds_check CHECK (((status = 'released'::text) OR (cardinality(seat_ids) > 0))),
     CONSTRAINT holds_check1 CHECK ((num_nulls(reserved_at, expires_at, total_cents, confirmation_number) =
 CASE cardinality(seat_ids)
@@ -268,7 +278,8 @@ END)),
     CONSTRAINT holds_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT holds_release_reason_check CHECK ((release_reason = ANY (ARRAY['EXPIRED'::text, 'PAYMENT_FAILED'::text, 'CANCELLED'::text]))),
     CONSTRAINT holds_status_check CHECK ((status = ANY (ARRAY['held'::text, 'confirmed'::text, 'released'::text]))),
-    CONSTRAINT holds_total_cents_check CHECK ((total_cents >= 0))
+    CONSTRAINT holds_total_cents_check CHECK ((total_cents >= 0)),
+    CONSTRAINT holds_user_id_check CHECK ((user_id <> ''::text))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
@@ -426,6 +437,9 @@ ALTER TABLE ONLY saga.start_keys
 ALTER TABLE ONLY saga.timers
     ADD CONSTRAINT timers_pkey PRIMARY KEY (saga_id);
 
+ALTER TABLE ONLY ticketing.event_buyers
+    ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
+
 ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 
@@ -478,6 +492,8 @@ CREATE INDEX signals_parked ON saga.signals USING btree (received_at) WHERE (NOT
 CREATE INDEX start_keys_created ON saga.start_keys USING brin (created_at);
 
 CREATE INDEX timers_due ON saga.timers USING btree (due_at, saga_id);
+
+CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
 
