@@ -336,11 +336,21 @@ CREATE TABLE ticketing.queue_places (
     joined_at timestamp with time zone DEFAULT now() NOT NULL,
     lot double precision DEFAULT random() NOT NULL,
     place bigint,
+    used_at timestamp with time zone,
     CONSTRAINT queue_places_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT queue_places_place_check CHECK ((place > 0)),
     CONSTRAINT queue_places_user_id_check CHECK ((user_id <> ''::text))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE ticketing.queue_turns (
+    event_id text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    admitted bigint NOT NULL,
+    CONSTRAINT queue_turns_admitted_check CHECK ((admitted > 0)),
+    CONSTRAINT queue_turns_event_id_check CHECK ((event_id <> ''::text))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE ticketing.seats (
     event_id text NOT NULL,
@@ -367,9 +377,15 @@ CREATE TABLE ticketing.waiting_rooms (
     last_place bigint DEFAULT 0 NOT NULL,
     admitted bigint DEFAULT 0 NOT NULL,
     secret bytea DEFAULT (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) NOT NULL,
+    turn_seconds integer DEFAULT 300 NOT NULL,
+    ended bigint DEFAULT 0 NOT NULL,
+    unused bigint DEFAULT 0 NOT NULL,
     CONSTRAINT waiting_rooms_check CHECK (((admitted >= 0) AND (admitted <= last_place))),
+    CONSTRAINT waiting_rooms_check1 CHECK (((ended >= 0) AND (ended <= admitted))),
     CONSTRAINT waiting_rooms_last_place_check CHECK ((last_place >= 0)),
-    CONSTRAINT waiting_rooms_secret_check CHECK ((length(secret) >= 32))
+    CONSTRAINT waiting_rooms_secret_check CHECK ((length(secret) >= 32)),
+    CONSTRAINT waiting_rooms_turn_seconds_check CHECK ((turn_seconds > 0)),
+    CONSTRAINT waiting_rooms_unused_check CHECK ((unused >= 0))
 )
 WITH (fillfactor='50');
 
@@ -463,6 +479,9 @@ ALTER TABLE ONLY ticketing.queue_places
 
 ALTER TABLE ONLY ticketing.queue_places
     ADD CONSTRAINT queue_places_pkey PRIMARY KEY (event_id, user_id);
+
+ALTER TABLE ONLY ticketing.queue_turns
+    ADD CONSTRAINT queue_turns_pkey PRIMARY KEY (event_id, until);
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);

@@ -74,10 +74,13 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
-    queue::require_turn(&app, &wish, &headers).await?;
+    let place = queue::require_turn(&app, &wish, &headers).await?;
     refuse_taken(&app, &wish, key.as_deref()).await?;
     let began = Instant::now();
     let started = begin(&app, &wish, key).await?;
+    if let Some(place) = place {
+        app.rooms().note_used(&wish.event_id, &wish.user_id, place);
+    }
     let booking = match wait {
         Some(wait) => decided(&app, started.saga, wait.saturating_sub(began.elapsed())).await?,
         None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
