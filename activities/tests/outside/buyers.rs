@@ -86,7 +86,7 @@ async fn claims_at_the_same_time_stay_within_the_limit() {
             let mut won = 0;
             for first in [1, 3, 5, 7] {
                 let seats: Vec<String> = (first..first + 4).map(|number| format!("{row}{number}")).collect();
-                let user = |n: usize| if (n + worker) % 2 == 0 { "u" } else { "v" };
+                let user = |n: usize| if (n + worker).is_multiple_of(2) { "u" } else { "v" };
                 let claims = seats.iter().enumerate();
                 let inputs = claims.map(|(n, seat)| input(Uuid::now_v7(), Some(user(n)), &[seat.as_str()]));
                 for outcome in run_batch(&registry, "seats", "seats.reserve", inputs.collect()).await {
