@@ -13,7 +13,7 @@ alter table ticketing.queue_places add column used_at timestamptz;
 
 -- How far a line had moved by when: one row for some seconds, forgotten when the turns of those places are over.
 create table ticketing.queue_turns (
-    event_id text not null check (event_id <> ''),
+    event_id text not null references ticketing.waiting_rooms (event_id) on delete cascade,
     until timestamptz not null,
     admitted bigint not null check (admitted > 0),
     primary key (event_id, until)

@@ -347,8 +347,7 @@ CREATE TABLE ticketing.queue_turns (
     event_id text NOT NULL,
     until timestamp with time zone NOT NULL,
     admitted bigint NOT NULL,
-    CONSTRAINT queue_turns_admitted_check CHECK ((admitted > 0)),
-    CONSTRAINT queue_turns_event_id_check CHECK ((event_id <> ''::text))
+    CONSTRAINT queue_turns_admitted_check CHECK ((admitted > 0))
 )
 WITH (fillfactor='50');
 
@@ -530,6 +529,9 @@ ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
 
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_schedule_fkey FOREIGN KEY (schedule) REFERENCES saga.schedules(name) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.queue_turns
+    ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

@@ -74,7 +74,7 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
-    let place = queue::require_turn(&app, &wish, &headers).await?;
+    let place = queue::require_turn(&app, &wish, &headers, key.as_deref()).await?;
     refuse_taken(&app, &wish, key.as_deref()).await?;
     let began = Instant::now();
     let started = begin(&app, &wish, key).await?;

@@ -23,7 +23,13 @@ use crate::problem::{Kind, Problem};
 const QUEUE_TOKEN: &str = "queue-token";
 
 /// Refuses a wish for an event with a waiting room of somebody who wasn't let in; else gives their place, if the event has one.
-pub async fn require_turn(app: &App, wish: &BookingRequest, headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+/// `key` is the idempotency key: what was begun with it in time is answered again after the turn.
+pub async fn require_turn(
+    app: &App,
+    wish: &BookingRequest,
+    headers: &HeaderMap,
+    key: Option<&str>,
+) -> Result<Option<i64>, Problem> {
     let Some(line) = app.rooms().of(app.pool(), &wish.event_id).await? else {
         return Ok(None);
     };
@@ -33,6 +39,12 @@ pub async fn require_turn(app: &App, wish: &BookingRequest, headers: &HeaderMap)
     let detail = match place {
         Some(Ok(Some(place))) if room.admits(place) => return Ok(Some(place)),
         Some(Ok(Some(place))) if room.is_over(place) => {
+            // Only who had a turn makes the engine look, so a crowd can't.
+            if let Some(key) = key
+                && app.key_lookups().is_used(app.engine(), key).await?
+            {
+                return Ok(None);
+            }
             "this buyer's turn is over, and others have it now; POST /events/{eventId}/queue gives a new place"
         }
         Some(Ok(_)) => {

@@ -153,12 +153,14 @@ async fn a_turn_that_is_not_used_goes_to_the_next() {
     let book = async |user: &str, place: &Value| {
         let wish = wish_with("userId", json!(user));
         let token = place["token"].as_str().unwrap();
-        Answer::of(shop.booking(&wish).header("queue-token", token)).await
+        let request = shop.booking(&wish).header("idempotency-key", user);
+        Answer::of(request.header("queue-token", token)).await
     };
     let idle = admitted("idle").await;
     let keen = admitted("keen").await;
     assert!(idle["bookBefore"].is_string(), "{idle}");
-    assert_eq!(book("keen", &keen).await.status, 202);
+    let begun = book("keen", &keen).await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
     let is_marked = "select used_at is not null from ticketing.queue_places where user_id = 'keen'";
     testkit::eventually("the turn is marked as used", LIMIT, async || {
         sqlx::query_scalar::<_, bool>(is_marked)
@@ -184,6 +186,13 @@ async fn a_turn_that_is_not_used_goes_to_the_next() {
         problem["detail"].as_str().unwrap().contains("turn is over"),
         "{problem}"
     );
+    // Who used the turn is answered again what they were answered; a new wish needs a new turn.
+    let repeated = book("keen", &keen).await;
+    assert_eq!((repeated.status, repeated.text), (begun.status, begun.text));
+    let another = shop
+        .booking(&wish_with("userId", json!("keen")))
+        .header("queue-token", keen["token"].as_str().unwrap());
+    Answer::of(another).await.problem(403, "not-admitted");
     let told = follow(&shop, "idle", &idle["token"]).await;
     let (event, last) = told.last().unwrap();
     assert_eq!(
@@ -204,6 +213,29 @@ async fn a_turn_that_is_not_used_goes_to_the_next() {
     let told = follow(&shop, "idle", &idle["token"]).await;
     assert_eq!(told.last().unwrap().1["token"], again["token"]);
     assert_eq!(book("idle", &again).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_room_can_be_taken_away_and_made_again() {
+    let shop = shop::open().await;
+    for round in ["first", "second"] {
+        open_room(&shop, "-1 second").await;
+        let joined = join(&shop, round).await;
+        assert_eq!(
+            follow(&shop, round, &joined["token"]).await.last().unwrap().0,
+            "admitted"
+        );
+        assert_eq!(places(&shop).await, [(round.to_owned(), Some(1))]);
+        sqlx::raw_sql("delete from ticketing.waiting_rooms; delete from ticketing.queue_places")
+            .execute(&shop.pool)
+            .await
+            .unwrap();
+        let turns: i64 = sqlx::query_scalar("select count(*) from ticketing.queue_turns")
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap();
+        assert_eq!(turns, 0);
+    }
 }
 
 #[tokio::test]
