@@ -223,6 +223,13 @@ CREATE TABLE saga.timers (
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE ticketing.event_buyers (
+    event_id text NOT NULL,
+    user_id text NOT NULL,
+    CONSTRAINT event_buyers_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT event_buyers_user_id_check CHECK ((user_id <> ''::text))
+);
+
 CREATE TABLE ticketing.events (
     id text NOT NULL,
     name text NOT NULL,
@@ -235,10 +242,12 @@ CREATE TABLE ticketing.events (
     attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    seats_per_buyer_max integer,
     CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
     CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT events_id_check CHECK ((id <> ''::text)),
     CONSTRAINT events_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT events_seats_per_buyer_max_check CHECK ((seats_per_buyer_max > 0)),
     CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'closed'::text, 'cancelled'::text])))
 );
 
@@ -254,6 +263,7 @@ CREATE TABLE ticketing.holds (
     confirmed_at timestamp with time zone,
     released_at timestamp with time zone,
     release_reason text,
+    user_id text,
     CONSTRAINT holds_check CHECK (((status = 'released'::text) OR (cardinality(seat_ids) > 0))),
     CONSTRAINT holds_check1 CHECK ((num_nulls(reserved_at, expires_at, total_cents, confirmation_number) =
 CASE cardinality(seat_ids)
@@ -268,7 +278,8 @@ END)),
     CONSTRAINT holds_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT holds_release_reason_check CHECK ((release_reason = ANY (ARRAY['EXPIRED'::text, 'PAYMENT_FAILED'::text, 'CANCELLED'::text]))),
     CONSTRAINT holds_status_check CHECK ((status = ANY (ARRAY['held'::text, 'confirmed'::text, 'released'::text]))),
-    CONSTRAINT holds_total_cents_check CHECK ((total_cents >= 0))
+    CONSTRAINT holds_total_cents_check CHECK ((total_cents >= 0)),
+    CONSTRAINT holds_user_id_check CHECK ((user_id <> ''::text))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
@@ -325,11 +336,20 @@ CREATE TABLE ticketing.queue_places (
     joined_at timestamp with time zone DEFAULT now() NOT NULL,
     lot double precision DEFAULT random() NOT NULL,
     place bigint,
+    used_at timestamp with time zone,
     CONSTRAINT queue_places_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT queue_places_place_check CHECK ((place > 0)),
     CONSTRAINT queue_places_user_id_check CHECK ((user_id <> ''::text))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE ticketing.queue_turns (
+    event_id text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    admitted bigint NOT NULL,
+    CONSTRAINT queue_turns_admitted_check CHECK ((admitted > 0))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE ticketing.seats (
     event_id text NOT NULL,
@@ -356,9 +376,15 @@ CREATE TABLE ticketing.waiting_rooms (
     last_place bigint DEFAULT 0 NOT NULL,
     admitted bigint DEFAULT 0 NOT NULL,
     secret bytea DEFAULT (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) NOT NULL,
+    turn_seconds integer DEFAULT 300 NOT NULL,
+    ended bigint DEFAULT 0 NOT NULL,
+    unused bigint DEFAULT 0 NOT NULL,
     CONSTRAINT waiting_rooms_check CHECK (((admitted >= 0) AND (admitted <= last_place))),
+    CONSTRAINT waiting_rooms_check1 CHECK (((ended >= 0) AND (ended <= admitted))),
     CONSTRAINT waiting_rooms_last_place_check CHECK ((last_place >= 0)),
-    CONSTRAINT waiting_rooms_secret_check CHECK ((length(secret) >= 32))
+    CONSTRAINT waiting_rooms_secret_check CHECK ((length(secret) >= 32)),
+    CONSTRAINT waiting_rooms_turn_seconds_check CHECK ((turn_seconds > 0)),
+    CONSTRAINT waiting_rooms_unused_check CHECK ((unused >= 0))
 )
 WITH (fillfactor='50');
 
@@ -426,6 +452,9 @@ ALTER TABLE ONLY saga.start_keys
 ALTER TABLE ONLY saga.timers
     ADD CONSTRAINT timers_pkey PRIMARY KEY (saga_id);
 
+ALTER TABLE ONLY ticketing.event_buyers
+    ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
+
 ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 
@@ -449,6 +478,9 @@ ALTER TABLE ONLY ticketing.queue_places
 
 ALTER TABLE ONLY ticketing.queue_places
     ADD CONSTRAINT queue_places_pkey PRIMARY KEY (event_id, user_id);
+
+ALTER TABLE ONLY ticketing.queue_turns
+    ADD CONSTRAINT queue_turns_pkey PRIMARY KEY (event_id, until);
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);
@@ -479,6 +511,8 @@ CREATE INDEX start_keys_created ON saga.start_keys USING brin (created_at);
 
 CREATE INDEX timers_due ON saga.timers USING btree (due_at, saga_id);
 
+CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
+
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
@@ -495,6 +529,9 @@ ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
 
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_schedule_fkey FOREIGN KEY (schedule) REFERENCES saga.schedules(name) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.queue_turns
+    ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

@@ -108,6 +108,9 @@ pub const ROOM_TICK: Duration = Duration::from_secs(1);
 pub const ROOMS_IDLE_TICK: Duration = Duration::from_secs(5);
 /// Rooms seen longer ago are looked at again by whoever needs them: a look that failed, and the next one, are waited for.
 pub const ROOMS_AGE_MAX: Duration = Duration::from_secs(10);
+/// Seconds of a line's moves that are remembered as one: a turn lasts up to so much longer than it says, and a room of five-minute
+/// turns has some sixty rows.
+pub const ROOM_TURN_STEP_S: f64 = 5.0;
 /// Buyers put in line, or asked for, by one statement.
 pub const ROOM_BUYERS_TOGETHER_MAX: usize = 1_000;
 /// How much of what could be begun is let in: the others are left for those who try again, and for other events.

@@ -36,6 +36,8 @@ pub enum Kind {
     Refused,
     /// Seats that were asked for belong to somebody.
     SeatsUnavailable,
+    /// The buyer would have more seats than the event allows each.
+    SeatLimit,
     /// The idempotency key is in use at this moment.
     KeyInFlight,
     /// The body is larger than this route takes.
@@ -75,6 +77,11 @@ impl Kind {
             ),
             Kind::Refused => ("refused", "Not possible in this state", StatusCode::CONFLICT),
             Kind::SeatsUnavailable => ("seats-unavailable", "The seats are taken", StatusCode::CONFLICT),
+            Kind::SeatLimit => (
+                "seat-limit",
+                "More seats than each buyer may have",
+                StatusCode::CONFLICT,
+            ),
             Kind::KeyInFlight => (
                 "idempotency-key-in-flight",
                 "Idempotency key in use",

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::contract::{ConfirmInput, Confirmed, HOLD_RELEASED, NOT_RESERVED, SEATS_LOST, rfc3339};
 use super::plan::{self, Claim, Confirmation};
-use super::store::{self, StoreError};
+use super::store::{self, StoreError, buyers};
 use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
@@ -67,7 +67,14 @@ async fn confirm(pool: &PgPool, claims: &[&Claim]) -> Result<Vec<Answer>, StoreE
     let mut transaction = pool.begin().await?;
     let seats = store::lock_seats(&mut transaction, claims).await?;
     let holds = store::read_holds(&mut *transaction, claims).await?;
-    let plan = plan::confirm(claims, &seats, &holds);
+    let returning = plan::returning_buyers(claims, &holds);
+    let allowances = if returning.is_empty() {
+        Default::default()
+    } else {
+        buyers::lock(&mut transaction, &returning).await?;
+        buyers::allowances(&mut *transaction, &returning).await?
+    };
+    let plan = plan::confirm(claims, &seats, &holds, &allowances);
     let sellers: Vec<&Claim> = claims
         .iter()
         .zip(&plan)
@@ -103,6 +110,13 @@ async fn confirm(pool: &PgPool, claims: &[&Claim]) -> Result<Vec<Answer>, StoreE
             Confirmation::Lost { seat_ids } => {
                 let message = format!("the hold was over, and {} went to somebody else", seat_ids.join(", "));
                 Err(Failure::permanent(SEATS_LOST, message).with(json!({ "lost": seat_ids })))
+            }
+            Confirmation::OverLimit(allowance) => {
+                let message = format!(
+                    "the hold was over, and the buyer has {} of the {} seats that the event allows each",
+                    allowance.has, allowance.max
+                );
+                Err(Failure::permanent(SEATS_LOST, message))
             }
             Confirmation::Released => Err(Failure::permanent(HOLD_RELEASED, "the hold was given up on purpose")),
             Confirmation::NotReserved => Err(Failure::permanent(NOT_RESERVED, "the booking never held these seats")),

@@ -13,9 +13,12 @@ pub const UNKNOWN_EVENT: &str = "unknown_event";
 pub const UNKNOWN_SEAT: &str = "unknown_seat";
 /// The event is not on sale. Permanent.
 pub const EVENT_CLOSED: &str = "event_closed";
+/// The buyer would have more seats of the event than it allows each of them. Permanent.
+pub const SEAT_LIMIT: &str = "seat_limit";
 /// The booking's hold was given up, for good: a late task may not bring it back. Permanent.
 pub const HOLD_RELEASED: &str = "hold_released";
-/// The hold had expired, and at least one of its seats belongs to another booking now. Permanent.
+/// The hold had expired, and at least one of its seats belongs to another booking now, or its buyer has as many others as
+/// the event allows. Permanent.
 pub const SEATS_LOST: &str = "seats_lost";
 /// The booking never held the seats that it wants confirmed. Permanent.
 pub const NOT_RESERVED: &str = "not_reserved";
@@ -28,6 +31,9 @@ pub struct ReserveInput {
     pub booking_id: Uuid,
     /// The event.
     pub event_id: String,
+    /// The buyer; must be given where the event limits the seats of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// All or none of these.
     pub seat_ids: Vec<String>,
     /// How long they are held.
@@ -54,6 +60,18 @@ pub struct Unavailable {
     pub requested: Vec<String>,
     /// Up to [`super::ALTERNATIVES_MAX`] seats that were free a moment ago, those of the same section first.
     pub available: Vec<String>,
+}
+
+/// The details of `seat_limit`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverLimit {
+    /// The seats that were asked for.
+    pub requested: Vec<String>,
+    /// Seats that the event allows each buyer.
+    pub max: i64,
+    /// Those that the buyer has already, held or sold.
+    pub has: i64,
 }
 
 /// Why seats are released.

@@ -5,7 +5,8 @@
 //! memory in order of arrival ([`plan`], pure), write.
 //!
 //! **No deadlock by construction.** Every transaction locks the rows of `ticketing.seats` first, in one statement, in
-//! the order (event_id, seat_id); after that it touches only rows of `ticketing.holds`. A hold changes only under
+//! the order (event_id, seat_id); then, where the event limits what each buyer may have, the buyers' rows of
+//! `ticketing.event_buyers`, likewise; after that it touches only rows of `ticketing.holds`. A hold changes only under
 //! the locks of all of its seats, so nobody ever waits for a hold that someone else is about to change; new holds
 //! are inserted in the order (event_id, booking_id).
 //!

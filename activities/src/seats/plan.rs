@@ -60,7 +60,32 @@ pub(super) struct Terms {
     pub expires_at: DateTime<Utc>,
     pub total_cents: i64,
     pub confirmation_number: String,
+    /// Whose it is, if that is known.
+    pub user_id: Option<String>,
 }
+
+/// A buyer of an event. Ordered as the rows are locked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct BuyerKey {
+    pub event_id: String,
+    pub user_id: String,
+}
+
+/// What an event allows a buyer, and what they have of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub max: i64,
+    pub has: i64,
+}
+
+impl Allowance {
+    fn admits(self, seats: usize) -> bool {
+        i64::try_from(seats).is_ok_and(|seats| self.has + seats <= self.max)
+    }
+}
+
+/// The allowances of buyers under lock; those of events without a limit are missing.
+pub(super) type Allowances = BTreeMap<BuyerKey, Allowance>;
 
 /// Where a hold stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +127,8 @@ pub(super) type Holds = BTreeMap<HoldKey, Hold>;
 pub(super) struct Claim {
     pub hold: HoldKey,
     pub seat_ids: Vec<String>,
+    /// Who claims, where that matters.
+    pub user_id: Option<String>,
 }
 
 impl Claim {
@@ -109,6 +136,22 @@ impl Claim {
         Claim {
             hold: HoldKey { event_id, booking_id },
             seat_ids,
+            user_id: None,
+        }
+    }
+
+    pub fn of_buyer(self, user_id: Option<String>) -> Self {
+        Claim { user_id, ..self }
+    }
+
+    pub fn buyer(&self) -> Option<BuyerKey> {
+        self.user_id.as_ref().map(|user_id| self.buyer_named(user_id))
+    }
+
+    fn buyer_named(&self, user_id: &str) -> BuyerKey {
+        BuyerKey {
+            event_id: self.hold.event_id.clone(),
+            user_id: user_id.to_owned(),
         }
     }
 
@@ -141,6 +184,8 @@ pub(super) enum Reservation {
     RepeatOf(usize),
     /// Somebody else has one of them.
     Lose,
+    /// The seats are free, but the buyer would have too many.
+    OverLimit(Allowance),
     /// Its hold was given up.
     Released,
     /// It holds other seats.
@@ -157,7 +202,8 @@ pub(super) fn reserve_again(claim: &Claim, hold: &Hold) -> Reservation {
 }
 
 /// Decides claims. `seats` are the locked ones: a seat that is missing belongs to somebody else.
-pub(super) fn reserve(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Reservation> {
+pub(super) fn reserve(claims: &[&Claim], seats: &Seats, holds: &Holds, allowances: &Allowances) -> Vec<Reservation> {
+    let mut allowances = allowances.clone();
     let mut winners: BTreeMap<&HoldKey, usize> = BTreeMap::new();
     let mut taken: BTreeSet<SeatKey> = BTreeSet::new();
     let mut decide = |(index, claim): (usize, &&'_ Claim)| {
@@ -180,6 +226,12 @@ pub(super) fn reserve(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Re
         };
         match claim.seats().map(price).sum::<Option<i64>>() {
             Some(total_cents) => {
+                if let Some(allowance) = claim.buyer().and_then(|buyer| allowances.get_mut(&buyer)) {
+                    if !allowance.admits(claim.seat_ids.len()) {
+                        return Reservation::OverLimit(*allowance);
+                    }
+                    allowance.has += claim.seat_ids.len() as i64;
+                }
                 taken.extend(claim.seats());
                 winners.insert(&claims[index].hold, index);
                 Reservation::Win { total_cents }
@@ -226,6 +278,7 @@ pub(super) fn release(claims: &[(&Claim, ReleaseReason)], seats: &Seats, holds: 
                 let mine = Claim {
                     hold: claim.hold.clone(),
                     seat_ids: had.clone(),
+                    user_id: None,
                 };
                 if mine.seats().any(|seat| !seats.contains_key(&seat)) {
                     return Release::Raced;
@@ -255,6 +308,8 @@ pub(super) enum Confirmation {
     RepeatOf(usize),
     /// The hold is gone, and these seats belong to others.
     Lost { seat_ids: Vec<String> },
+    /// The hold is gone, and its buyer has so many other seats by now that these would be too many.
+    OverLimit(Allowance),
     /// The hold was given up on purpose, not by time.
     Released,
     /// There never was a hold on these seats.
@@ -263,8 +318,20 @@ pub(super) enum Confirmation {
     Raced,
 }
 
-/// Decides confirmations.
-pub(super) fn confirm(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Confirmation> {
+/// The buyers of those of the claims whose holds are gone but may be taken up again.
+pub(super) fn returning_buyers(claims: &[&Claim], holds: &Holds) -> BTreeSet<BuyerKey> {
+    let buyer = |claim: &&Claim| match holds.get(&claim.hold) {
+        Some(Hold::Released { terms: Some(terms), .. }) => {
+            terms.user_id.as_ref().map(|user_id| claim.buyer_named(user_id))
+        }
+        _ => None,
+    };
+    claims.iter().filter_map(buyer).collect()
+}
+
+/// Decides confirmations. `allowances` are those of the returning buyers.
+pub(super) fn confirm(claims: &[&Claim], seats: &Seats, holds: &Holds, allowances: &Allowances) -> Vec<Confirmation> {
+    let mut allowances = allowances.clone();
     let mut sellers: BTreeMap<&HoldKey, usize> = BTreeMap::new();
     let mut taken: BTreeSet<SeatKey> = BTreeSet::new();
     let mut decide = |(index, claim): (usize, &&'_ Claim)| {
@@ -299,6 +366,14 @@ pub(super) fn confirm(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Co
         if !lost.is_empty() {
             return Confirmation::Lost { seat_ids: lost };
         }
+        if let (Hold::Released { .. }, Some(user_id)) = (hold, &terms.user_id)
+            && let Some(allowance) = allowances.get_mut(&claim.buyer_named(user_id))
+        {
+            if !allowance.admits(claim.seat_ids.len()) {
+                return Confirmation::OverLimit(*allowance);
+            }
+            allowance.has += claim.seat_ids.len() as i64;
+        }
         taken.extend(claim.seats());
         sellers.insert(&claims[index].hold, index);
         Confirmation::Sell {
@@ -309,195 +384,4 @@ pub(super) fn confirm(claims: &[&Claim], seats: &Seats, holds: &Holds) -> Vec<Co
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    const EVENT: &str = "e";
-
-    fn booking(number: u128) -> Uuid {
-        Uuid::from_u128(number)
-    }
-
-    fn claim(number: u128, seat_ids: &[&str]) -> Claim {
-        Claim::new(
-            EVENT.into(),
-            booking(number),
-            seat_ids.iter().map(|id| (*id).to_owned()).collect(),
-        )
-    }
-
-    fn seats(rows: &[(&str, Holder)]) -> Seats {
-        let row = |(seat_id, holder): &(&str, Holder)| {
-            let key = SeatKey {
-                event_id: EVENT.into(),
-                seat_id: (*seat_id).to_owned(),
-            };
-            (
-                key,
-                LockedSeat {
-                    holder: *holder,
-                    price_cents: 100,
-                },
-            )
-        };
-        rows.iter().map(row).collect()
-    }
-
-    fn terms(number: u128) -> Terms {
-        let reserved_at = DateTime::from_timestamp(1_000, 0).unwrap();
-        let expires_at = DateTime::from_timestamp(1_900, 0).unwrap();
-        Terms {
-            reserved_at,
-            expires_at,
-            total_cents: 100,
-            confirmation_number: format!("N{number}"),
-        }
-    }
-
-    fn holds(rows: &[(u128, Hold)]) -> Holds {
-        let key = |number: u128| HoldKey {
-            event_id: EVENT.into(),
-            booking_id: booking(number),
-        };
-        rows.iter().map(|(number, hold)| (key(*number), hold.clone())).collect()
-    }
-
-    fn held(number: u128, seat_ids: &[&str]) -> (u128, Hold) {
-        let seat_ids = seat_ids.iter().map(|id| (*id).to_owned()).collect();
-        (
-            number,
-            Hold::Held {
-                seat_ids,
-                terms: terms(number),
-            },
-        )
-    }
-
-    fn released(number: u128, seat_ids: &[&str], reason: ReleaseReason) -> (u128, Hold) {
-        let seat_ids = seat_ids.iter().map(|id| (*id).to_owned()).collect();
-        (
-            number,
-            Hold::Released {
-                seat_ids,
-                terms: Some(terms(number)),
-                reason,
-            },
-        )
-    }
-
-    #[test]
-    fn the_first_to_come_gets_all_of_its_seats_or_none() {
-        let claims = [
-            claim(1, &["A"]),
-            claim(2, &["A", "B"]),
-            claim(3, &["B", "C"]),
-            claim(4, &["C"]),
-        ];
-        let seats = seats(&[("A", Holder::Nobody), ("B", Holder::Nobody), ("C", Holder::Nobody)]);
-        let decided = reserve(&claims.each_ref(), &seats, &Holds::new());
-        let expected = [
-            Reservation::Win { total_cents: 100 },
-            // B stays free for the next: a claim that loses one seat takes none.
-            Reservation::Lose,
-            Reservation::Win { total_cents: 200 },
-            Reservation::Lose,
-        ];
-        assert_eq!(decided, expected);
-    }
-
-    #[test]
-    fn the_same_booking_gets_the_same_answer() {
-        let claims = [
-            claim(1, &["A"]),
-            claim(1, &["A"]),
-            claim(1, &["B"]),
-            claim(2, &["D"]),
-            claim(2, &["A"]),
-        ];
-        let rows = [
-            ("A", Holder::Nobody),
-            ("B", Holder::Nobody),
-            ("D", Holder::HeldBy(booking(2))),
-        ];
-        let decided = reserve(&claims.each_ref(), &seats(&rows), &holds(&[held(2, &["D"])]));
-        let expected = [
-            Reservation::Win { total_cents: 100 },
-            Reservation::RepeatOf(0),
-            Reservation::OtherSeats,
-            Reservation::Repeat(terms(2)),
-            Reservation::OtherSeats,
-        ];
-        assert_eq!(decided, expected);
-    }
-
-    #[test]
-    fn a_released_booking_stays_out() {
-        let decided = reserve(
-            &[&claim(1, &["A"])],
-            &seats(&[("A", Holder::Nobody)]),
-            &holds(&[released(1, &["A"], ReleaseReason::Expired)]),
-        );
-        assert_eq!(decided, [Reservation::Released]);
-    }
-
-    #[test]
-    fn a_release_frees_only_its_own_seats() {
-        let (one, two) = (claim(1, &["A", "B"]), claim(2, &["B"]));
-        let rows = [("A", Holder::HeldBy(booking(1))), ("B", Holder::SoldTo(booking(3)))];
-        let claims = [(&one, ReleaseReason::Cancelled), (&two, ReleaseReason::Cancelled)];
-        let decided = release(&claims, &seats(&rows), &holds(&[held(1, &["A", "B"])]));
-        let freed = SeatKey {
-            event_id: EVENT.into(),
-            seat_id: "A".into(),
-        };
-        let had = vec!["A".to_owned(), "B".to_owned()];
-        assert_eq!(
-            decided,
-            [
-                Release::Free {
-                    seats: vec![freed],
-                    had
-                },
-                Release::Bury
-            ]
-        );
-    }
-
-    #[test]
-    fn a_confirmation_takes_expired_seats_again_if_all_are_free() {
-        let claims = [
-            claim(1, &["A", "B"]),
-            claim(2, &["B"]),
-            claim(3, &["C"]),
-            claim(4, &["D"]),
-        ];
-        let rows = [
-            ("A", Holder::Nobody),
-            ("B", Holder::Nobody),
-            ("C", Holder::SoldTo(booking(9))),
-            ("D", Holder::Nobody),
-        ];
-        let known = [
-            released(1, &["A", "B"], ReleaseReason::Expired),
-            released(2, &["B"], ReleaseReason::Expired),
-            released(3, &["C"], ReleaseReason::Expired),
-            released(4, &["D"], ReleaseReason::PaymentFailed),
-        ];
-        let decided = confirm(&claims.each_ref(), &seats(&rows), &holds(&known));
-        let expected = [
-            Confirmation::Sell {
-                confirmation_number: "N1".into(),
-            },
-            Confirmation::Lost {
-                seat_ids: vec!["B".into()],
-            },
-            Confirmation::Lost {
-                seat_ids: vec!["C".into()],
-            },
-            Confirmation::Released,
-        ];
-        assert_eq!(decided, expected);
-    }
-}
+mod tests;

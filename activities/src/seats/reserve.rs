@@ -1,18 +1,18 @@
 //! `seats.reserve`: hold all of a booking's seats for a time, or none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::PgPool;
 
 use super::contract::{
-    EVENT_CLOSED, HOLD_RELEASED, ReserveInput, Reserved, SEAT_UNAVAILABLE, UNKNOWN_EVENT, UNKNOWN_SEAT, Unavailable,
-    rfc3339,
+    EVENT_CLOSED, HOLD_RELEASED, OverLimit, ReserveInput, Reserved, SEAT_LIMIT, SEAT_UNAVAILABLE, UNKNOWN_EVENT,
+    UNKNOWN_SEAT, Unavailable, rfc3339,
 };
-use super::plan::{self, Claim, Holder, Reservation, Terms};
-use super::store::{self, NewHold, Place, SeenSeat, StoreError};
-use super::{ALTERNATIVES_MAX, TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
+use super::plan::{self, Allowance, BuyerKey, Claim, Holder, Reservation, Terms};
+use super::store::{self, NewHold, Place, SeenSeat, StoreError, buyers};
+use super::{ALTERNATIVES_MAX, TASKS_PER_TRANSACTION_MAX, check_id, check_ids, raced, unanswered};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
@@ -52,6 +52,7 @@ impl TypedBatchActivity for Reserve {
         UNKNOWN_EVENT,
         UNKNOWN_SEAT,
         EVENT_CLOSED,
+        SEAT_LIMIT,
         HOLD_RELEASED,
     ];
 
@@ -82,13 +83,16 @@ fn request(input: ReserveInput) -> Result<Request, Failure> {
     if input.seat_ids.is_empty() {
         return Err(Failure::invalid_input("/seatIds", "must name at least one seat"));
     }
+    if let Some(user_id) = &input.user_id {
+        check_id(user_id).map_err(|problem| Failure::invalid_input("/userId", problem))?;
+    }
     if input.hold_seconds == 0 || input.hold_seconds > HOLD_SECONDS_MAX {
         return Err(Failure::invalid_input(
             "/holdSeconds",
             format!("must be 1 to {HOLD_SECONDS_MAX}"),
         ));
     }
-    let claim = Claim::new(input.event_id, input.booking_id, input.seat_ids);
+    let claim = Claim::new(input.event_id, input.booking_id, input.seat_ids).of_buyer(input.user_id);
     Ok(Request {
         claim,
         hold_seconds: input.hold_seconds,
@@ -101,12 +105,18 @@ async fn reserve(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Answer>, St
     let seen = Seen::new(store::see_seats(pool, &claims).await?);
     let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
 
+    for (answer, claim) in answers.iter_mut().zip(&claims) {
+        if claim.user_id.is_none() && seen.is_limited(claim) {
+            let problem = "must be given: the event limits how many seats each buyer may have";
+            *answer = Some(Err(Failure::invalid_input("/userId", problem)));
+        }
+    }
     let hopeful: Vec<usize> = (0..requests.len())
-        .filter(|index| seen.is_hopeful(claims[*index]))
+        .filter(|index| answers[*index].is_none() && seen.is_hopeful(claims[*index]))
         .collect();
     if !hopeful.is_empty() {
         let hopeful_requests: Vec<&Request> = hopeful.iter().map(|index| requests[*index]).collect();
-        for (index, answer) in hopeful.into_iter().zip(take(pool, &hopeful_requests).await?) {
+        for (index, answer) in hopeful.into_iter().zip(take(pool, &hopeful_requests, &seen).await?) {
             answers[index] = answer;
         }
     }
@@ -125,12 +135,20 @@ async fn reserve(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Answer>, St
 }
 
 /// Takes what can be taken, in one transaction. No answer: somebody else was faster.
-async fn take(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Option<Answer>>, StoreError> {
+async fn take(pool: &PgPool, requests: &[&Request], seen: &Seen) -> Result<Vec<Option<Answer>>, StoreError> {
     let claims: Vec<&Claim> = requests.iter().map(|request| &request.claim).collect();
+    let limited = claims.iter().filter(|claim| seen.is_limited(claim));
+    let limited: BTreeSet<BuyerKey> = limited.filter_map(|claim| claim.buyer()).collect();
     let mut transaction = pool.begin().await?;
     let seats = store::lock_free_seats(&mut transaction, &claims).await?;
+    let allowances = if limited.is_empty() {
+        Default::default()
+    } else {
+        buyers::lock(&mut transaction, &limited).await?;
+        buyers::allowances(&mut *transaction, &limited).await?
+    };
     let holds = store::read_holds(&mut *transaction, &claims).await?;
-    let plan = plan::reserve(&claims, &seats, &holds);
+    let plan = plan::reserve(&claims, &seats, &holds, &allowances);
 
     let new_hold = |(request, decided): (&&'_ Request, &Reservation)| match decided {
         Reservation::Win { total_cents } => Some((request.hold_seconds, *total_cents)),
@@ -161,13 +179,14 @@ async fn take(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Option<Answer>
         Reservation::Repeat(terms) => Some(Ok(reserved(terms))),
         Reservation::Released => Some(Err(released())),
         Reservation::OtherSeats => Some(Err(other_seats())),
-        Reservation::Lose | Reservation::RepeatOf(_) => None,
+        Reservation::Lose | Reservation::OverLimit(_) | Reservation::RepeatOf(_) => None,
     };
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(plan.len());
     for (claim, decided) in claims.iter().zip(&plan) {
         let given = match (decided, placed.get(&claim.hold)) {
             (Reservation::Win { .. }, Some(plan::Hold::Held { terms, .. })) => Some(Ok(reserved(terms))),
             (Reservation::RepeatOf(first), _) => answers[*first].clone(),
+            (Reservation::OverLimit(allowance), _) => Some(Err(over_limit(claim, *allowance))),
             (decided, _) => answer(decided),
         };
         answers.push(given);
@@ -319,6 +338,11 @@ impl Seen {
         closed.then(|| Failure::permanent(EVENT_CLOSED, format!("the event {event_id} is not on sale")))
     }
 
+    /// Its event limits what each buyer may have.
+    fn is_limited(&self, claim: &Claim) -> bool {
+        self.of(claim).any(|(seat, _)| seat.seats_per_buyer_max.is_some())
+    }
+
     /// Where its first seat is.
     fn place(&self, claim: &Claim) -> Place {
         let section = self
@@ -345,6 +369,18 @@ fn released() -> Failure {
         HOLD_RELEASED,
         "this booking's hold was given up; it can't be taken again",
     )
+}
+
+fn over_limit(claim: &Claim, allowance: Allowance) -> Failure {
+    let Allowance { max, has } = allowance;
+    let wanted = claim.seat_ids.len();
+    let message = format!("the event allows each buyer {max} seats; this one has {has} and wants {wanted} more");
+    let details = OverLimit {
+        requested: claim.seat_ids.clone(),
+        max,
+        has,
+    };
+    Failure::permanent(SEAT_LIMIT, message).with(json!(details))
 }
 
 fn other_seats() -> Failure {

@@ -1,5 +1,7 @@
 //! All SQL of the seat activities. See the module's documentation for the order of locks.
 
+pub(super) mod buyers;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use thiserror::Error;
@@ -28,6 +30,7 @@ pub(super) struct SeenSeat {
     pub event_id: String,
     pub seat_id: String,
     pub event_status: Option<String>,
+    pub seats_per_buyer_max: Option<i32>,
     pub section: Option<String>,
     status: Option<String>,
     booking_id: Option<Uuid>,
@@ -67,6 +70,7 @@ struct HoldRow {
     confirmation_number: Option<String>,
     confirmed_at: Option<DateTime<Utc>>,
     release_reason: Option<String>,
+    user_id: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -80,7 +84,7 @@ struct PlacedRow {
 pub(super) async fn see_seats(executor: impl PgExecutor<'_>, claims: &[&Claim]) -> Result<Vec<SeenSeat>> {
     let (events, seats) = named_seats(claims);
     let query = sqlx::query_as(
-        "select w.event_id, w.seat_id, e.status as event_status, s.section, s.status, s.booking_id
+        "select w.event_id, w.seat_id, e.status as event_status, e.seats_per_buyer_max, s.section, s.status, s.booking_id
          from unnest($1::text[], $2::text[]) as w (event_id, seat_id)
          left join ticketing.events e on e.id = w.event_id
          left join ticketing.seats s on s.event_id = w.event_id and s.seat_id = w.seat_id",
@@ -151,7 +155,7 @@ pub(super) async fn read_holds(executor: impl PgExecutor<'_>, claims: &[&Claim])
     let (events, bookings) = hold_keys(claims.iter().map(|claim| &claim.hold));
     let query = sqlx::query_as(
         "select h.event_id, h.booking_id, h.seat_ids, h.status, h.reserved_at, h.expires_at, h.total_cents,
-                h.confirmation_number, h.confirmed_at, h.release_reason
+                h.confirmation_number, h.confirmed_at, h.release_reason, h.user_id
          from unnest($1::text[], $2::uuid[]) as b (event_id, booking_id)
          join ticketing.holds h on h.event_id = b.event_id and h.booking_id = b.booking_id",
     );
@@ -174,17 +178,18 @@ pub(super) async fn place_holds(connection: &mut PgConnection, holds: &[NewHold<
     let seconds: Vec<f64> = holds.iter().map(|hold| f64::from(hold.hold_seconds)).collect();
     let totals: Vec<i64> = holds.iter().map(|hold| hold.total_cents).collect();
     let numbers: Vec<&str> = holds.iter().map(|hold| hold.confirmation_number.as_str()).collect();
+    let users: Vec<Option<&str>> = holds.iter().map(|hold| hold.claim.user_id.as_deref()).collect();
     let (seat_events, seats, seat_bookings) = claimed_seats(holds.iter().map(|hold| hold.claim));
     let query = sqlx::query_as(
         "with claimed as (
              select * from unnest($1::text[], $2::text[], $3::uuid[]) as c (event_id, seat_id, booking_id)
          ), placed as (
              insert into ticketing.holds (event_id, booking_id, seat_ids, status, reserved_at, expires_at, total_cents,
-                                          confirmation_number)
+                                          confirmation_number, user_id)
              select h.event_id, h.booking_id, c.seat_ids, 'held', t.at, t.at + make_interval(secs => h.seconds),
-                    h.total_cents, h.confirmation_number
-             from unnest($4::text[], $5::uuid[], $6::float8[], $7::int8[], $8::text[])
-                  as h (event_id, booking_id, seconds, total_cents, confirmation_number)
+                    h.total_cents, h.confirmation_number, h.user_id
+             from unnest($4::text[], $5::uuid[], $6::float8[], $7::int8[], $8::text[], $9::text[])
+                  as h (event_id, booking_id, seconds, total_cents, confirmation_number, user_id)
              join (select event_id, booking_id, array_agg(seat_id order by seat_id) as seat_ids
                    from claimed group by event_id, booking_id) c
                on c.event_id = h.event_id and c.booking_id = h.booking_id
@@ -201,7 +206,8 @@ pub(super) async fn place_holds(connection: &mut PgConnection, holds: &[NewHold<
              returning s.event_id, s.booking_id
          )
          select p.event_id, p.booking_id, p.seat_ids, p.status, p.reserved_at, p.expires_at, p.total_cents,
-                p.confirmation_number, p.confirmed_at, p.release_reason, (select count(*) from taken) as seats_taken
+                p.confirmation_number, p.confirmed_at, p.release_reason, p.user_id,
+                (select count(*) from taken) as seats_taken
          from placed p",
     );
     let query = query.bind(seat_events).bind(seats).bind(seat_bookings);
@@ -210,7 +216,8 @@ pub(super) async fn place_holds(connection: &mut PgConnection, holds: &[NewHold<
         .bind(bookings)
         .bind(seconds)
         .bind(totals)
-        .bind(numbers);
+        .bind(numbers)
+        .bind(users);
     let rows: Vec<PlacedRow> = query.fetch_all(connection).await?;
     let expected: usize = rows.iter().map(|row| row.hold.seat_ids.len()).sum();
     let taken = rows.first().map_or(0, |row| row.seats_taken);
@@ -468,6 +475,7 @@ fn hold(row: HoldRow) -> Result<(HoldKey, Hold)> {
             expires_at,
             total_cents,
             confirmation_number,
+            user_id: row.user_id,
         }),
         _ => None,
     };

@@ -196,6 +196,7 @@ pub fn reserve_input(booking: Uuid, seats: &[&str]) -> Value {
     json!(ReserveInput {
         booking_id: booking,
         event_id: EVENT.into(),
+        user_id: None,
         seat_ids: owned(seats),
         hold_seconds: 900
     })

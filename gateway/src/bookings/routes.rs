@@ -20,7 +20,7 @@ use crate::http::{body, context, prefer, text};
 use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::queue;
-use crate::store::events;
+use crate::store::events::{self, Quote};
 
 /// The header with the client's key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -52,7 +52,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 403, description = "The event has a waiting room, and it is not this buyer's turn",
          body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), or the first request with this key is still being worked on",
+        (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), the buyer would have too many (`seat-limit`), or the first request with this key is still being worked on",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "The body has more than 64 KiB", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON", body = ProblemDetails, content_type = "application/problem+json"),
@@ -74,10 +74,13 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
         .map(|key| app.keys().begin(key, wish.hash()))
         .transpose()?;
 
-    queue::require_turn(&app, &wish, &headers).await?;
+    let place = queue::require_turn(&app, &wish, &headers, key.as_deref()).await?;
     refuse_taken(&app, &wish, key.as_deref()).await?;
     let began = Instant::now();
     let started = begin(&app, &wish, key).await?;
+    if let Some(place) = place {
+        app.rooms().note_used(&wish.event_id, &wish.user_id, place);
+    }
     let booking = match wait {
         Some(wait) => decided(&app, started.saga, wait.saturating_sub(began.elapsed())).await?,
         None => Booking::accepted(&started.saga).ok_or_else(not_a_booking)?,
@@ -104,6 +107,32 @@ async fn refuse_taken(app: &App, wish: &BookingRequest, key: Option<&str>) -> Re
     }
     metrics::counter!("sagaline_gateway_bookings_refused_total").increment(1);
     Err(Problem::seats_unavailable(refusal))
+}
+
+/// Refuses a wish for more seats than the buyer may have, as it was a moment ago; whoever holds the seats has the last word.
+async fn refuse_too_many(
+    app: &App,
+    wish: &BookingRequest,
+    quote: Option<&Quote>,
+    key: Option<&str>,
+) -> Result<(), Problem> {
+    let Some((max, has)) = quote.and_then(|quote| quote.limit) else {
+        return Ok(());
+    };
+    let wanted = wish.seat_ids.len();
+    if i64::try_from(wanted).is_ok_and(|wanted| has + wanted <= max) {
+        return Ok(());
+    }
+    if let Some(key) = key {
+        match app.key_lookups().is_used(app.engine(), key).await {
+            Ok(false) => (),
+            // Among what the buyer has may be this very booking.
+            Ok(true) | Err(_) => return Ok(()),
+        }
+    }
+    metrics::counter!("sagaline_gateway_bookings_refused_total").increment(1);
+    let detail = format!("the event allows each buyer {max} seats; this one has {has} and wants {wanted} more");
+    Err(Problem::new(Kind::SeatLimit, detail))
 }
 
 /// Has a booking begun, if there is room for one more. The outcome is waited for afterwards, when the room is free again:
@@ -164,8 +193,9 @@ async fn start_request(
     let Some(payment_method) = wish.payment_method.as_ref().or(options.payment_method_default.as_ref()) else {
         return Err(Problem::invalid(vec![FieldError::new("/paymentMethod", "is required")]));
     };
-    let quote = events::quote(app.pool(), &wish.event_id, &wish.seat_ids).await?;
+    let quote = events::quote(app.pool(), &wish.event_id, &wish.user_id, &wish.seat_ids).await?;
     wish.check(quote.as_ref())?;
+    refuse_too_many(app, wish, quote.as_ref(), idempotency_key.as_deref()).await?;
     // From the first wish on; only events that exist get here.
     app.availability().watch(&wish.event_id);
     let quote = quote.expect("a wish that was checked has an event");

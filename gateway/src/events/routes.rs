@@ -44,6 +44,9 @@ pub struct Event {
     currency: String,
     /// `on_sale`, `closed` or `cancelled`.
     status: String,
+    /// Seats that each buyer may have, held and sold together; left out: as many as they like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats_per_buyer_max: Option<i32>,
     /// Whatever else is known of it.
     #[schema(value_type = Object)]
     attributes: Value,
@@ -125,6 +128,7 @@ impl From<store::Event> for Event {
             time_zone: event.starts_at.zone(),
             currency: event.currency,
             status: event.status,
+            seats_per_buyer_max: event.seats_per_buyer_max,
             attributes: event.attributes,
         }
     }

@@ -1,7 +1,7 @@
 //! The waiting rooms as this gateway sees them, and the task that lets people in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -19,6 +19,8 @@ pub struct Rooms {
     ticks: watch::Sender<()>,
     joining: Together<Buyer, Option<i64>>,
     asking: Together<Buyer, Option<i64>>,
+    /// Turns that were used and are not yet marked. Lost if this gateway dies: then a few more are let in in their stead.
+    used: Mutex<HashMap<Buyer, i64>>,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Default for Rooms {
             ticks: watch::Sender::new(()),
             joining: Together::default(),
             asking: Together::default(),
+            used: Mutex::default(),
         }
     }
 }
@@ -70,10 +73,18 @@ impl Rooms {
         self.ticks.subscribe()
     }
 
-    /// Puts a buyer in the line, and gives their place if it is known; all who come at the same time together.
+    /// Puts a buyer in the line, anew if their turn is over, and gives their place if it is known; all who come at the same
+    /// time together.
     pub async fn join(&self, pool: &PgPool, buyer: Buyer) -> Result<Option<i64>, sqlx::Error> {
         let join = async |buyers: Vec<Buyer>| {
             waiting::join(pool, &buyers).await?;
+            let places = waiting::places(pool, &buyers).await?;
+            let late = places.iter().filter(|(buyer, place)| self.is_over(&buyer.0, **place));
+            let late: Vec<Buyer> = late.map(|(buyer, _)| buyer.clone()).collect();
+            if late.is_empty() {
+                return Ok(places);
+            }
+            waiting::rejoin(pool, &late).await?;
             waiting::places(pool, &buyers).await
         };
         Ok(self.joining.ask(buyer, ROOM_BUYERS_TOGETHER_MAX, join).await?.flatten())
@@ -83,6 +94,37 @@ impl Rooms {
     pub async fn place(&self, pool: &PgPool, buyer: Buyer) -> Result<Option<i64>, sqlx::Error> {
         let ask = async |buyers: Vec<Buyer>| waiting::places(pool, &buyers).await;
         Ok(self.asking.ask(buyer, ROOM_BUYERS_TOGETHER_MAX, ask).await?.flatten())
+    }
+
+    fn is_over(&self, event_id: &str, place: Option<i64>) -> bool {
+        let line = self.seen(event_id).flatten();
+        line.is_some_and(|line| place.is_some_and(|place| line.room.is_over(place)))
+    }
+
+    /// Notes that a buyer has used the turn of their place.
+    pub fn note_used(&self, event_id: &str, user_id: &str, place: i64) {
+        let buyer = (event_id.to_owned(), user_id.to_owned());
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(buyer, place);
+    }
+
+    /// Marks the turns that were used since the last time.
+    async fn mark_used(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let used: Vec<waiting::Used> = used.into_iter().collect();
+        for (number, some) in used.chunks(ROOM_BUYERS_TOGETHER_MAX).enumerate() {
+            if let Err(error) = waiting::mark_used(pool, some).await {
+                let mut kept = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                for (buyer, place) in &used[number * ROOM_BUYERS_TOGETHER_MAX..] {
+                    // A newer place of the same buyer stays.
+                    kept.entry(buyer.clone()).or_insert(*place);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     async fn look(&self, pool: &PgPool) -> Result<Vec<Room>, sqlx::Error> {
@@ -151,6 +193,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 }
 
 async fn tick(app: &App, advanced_at: &mut Instant) -> Result<Duration, sqlx::Error> {
+    app.rooms().mark_used(app.pool()).await?;
     let rooms = app.rooms().look(app.pool()).await?;
     let busy: Vec<&Room> = rooms.iter().filter(|room| room.is_open && room.is_busy).collect();
     let since = std::mem::replace(advanced_at, Instant::now())

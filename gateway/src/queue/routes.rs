@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -49,16 +50,25 @@ pub struct QueuePlace {
     pub wait_seconds: Option<u64>,
     /// Whether it is the buyer's turn.
     pub admitted: bool,
+    /// Until when the turn lasts at least; left out before it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    pub book_before: Option<String>,
+    /// Whether the turn came and went: ask for a new place.
+    pub over: bool,
 }
 
 impl QueuePlace {
     fn of(line: &Line, user_id: &str, place: Option<i64>) -> QueuePlace {
         let room = &line.room;
-        let ahead = place.map(|place| (place - room.admitted - 1).max(0));
-        let admitted = place.is_some_and(|place| place <= room.admitted);
+        let over = place.is_some_and(|place| room.is_over(place));
+        let admitted = place.is_some_and(|place| room.admits(place));
+        let waiting = place.filter(|_| !over);
+        let ahead = waiting.map(|place| (place - room.admitted - 1).max(0));
+        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         QueuePlace {
             token: token::sign(&room.secret, &room.event_id, user_id, place),
-            opens_at: room.opens_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            opens_at: time(room.opens_at),
             ahead,
             // Rounded up; a pace that isn't known yet promises nothing.
             wait_seconds: ahead.filter(|_| line.places_per_s > 0.0 || admitted).map(|ahead| {
@@ -69,6 +79,8 @@ impl QueuePlace {
                 }
             }),
             admitted,
+            book_before: waiting.and_then(|place| room.turn_end(place)).map(time),
+            over,
         }
     }
 }
@@ -76,7 +88,7 @@ impl QueuePlace {
 /// Stand in line for an event.
 ///
 /// A buyer has one place, however often this is asked. It is drawn by lot for those who come before the opening;
-/// those who come later stand behind them.
+/// those who come later stand behind them. Whoever let their turn pass gets a new place, behind all others.
 #[utoipa::path(
     post,
     path = "/events/{eventId}/queue",
@@ -135,7 +147,7 @@ pub struct FollowParameters {
 
 /// Follow one's place in the line.
 ///
-/// Server-sent events: `place` whenever it changes, and `admitted` at the end, each with the place as
+/// Server-sent events: `place` whenever it changes, and `admitted` at the end (or `over`), each with the place as
 /// `POST /events/{eventId}/queue` gives it; book with the last token.
 #[utoipa::path(
     get,
@@ -236,18 +248,25 @@ impl Follower {
             }
             Err(_) => return None,
         };
-        if self.place.is_none() && line.room.is_open {
+        let is_over = self.place.is_some_and(|place| line.room.is_over(place));
+        // Over, unless another tab has asked for a new place.
+        if is_over || self.place.is_none() && line.room.is_open {
             let buyer = (self.event_id.clone(), self.user_id.clone());
             self.place = self.app.rooms().place(self.app.pool(), buyer).await.ok()?;
         }
         let place = QueuePlace::of(&line, &self.user_id, self.place);
-        self.is_done = place.admitted;
+        self.is_done = place.admitted || place.over;
+        let name = match &place {
+            place if place.admitted => "admitted",
+            place if place.over => "over",
+            _ => "place",
+        };
         let place = serde_json::to_value(&place).expect("a place is plain data");
         if place == self.shown {
             return None;
         }
         self.shown = place;
-        Some(frame(if self.is_done { "admitted" } else { "place" }, &self.shown))
+        Some(frame(name, &self.shown))
     }
 }
 

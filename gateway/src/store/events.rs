@@ -25,6 +25,8 @@ pub struct Event {
     pub currency: String,
     /// `on_sale`, `closed` or `cancelled`.
     pub status: String,
+    /// Seats that each buyer may have, held and sold together.
+    pub seats_per_buyer_max: Option<i32>,
     /// Whatever else is known of it: an object.
     pub attributes: Value,
 }
@@ -113,6 +115,8 @@ pub struct Quote {
     pub currency: String,
     /// Whether it is on sale.
     pub on_sale: bool,
+    /// Seats that each buyer may have; and what this one has, where that is limited.
+    pub limit: Option<(i64, i64)>,
     /// The price of each seat asked for that exists.
     pub prices: HashMap<String, Cents>,
 }
@@ -127,6 +131,7 @@ struct EventRow {
     time_zone: String,
     currency: String,
     status: String,
+    seats_per_buyer_max: Option<i32>,
     attributes: Value,
 }
 
@@ -140,6 +145,7 @@ impl From<EventRow> for Event {
             starts_at: StartsAt::new(row.starts_at, &row.time_zone),
             currency: row.currency,
             status: row.status,
+            seats_per_buyer_max: row.seats_per_buyer_max,
             attributes: row.attributes,
         }
     }
@@ -158,7 +164,7 @@ pub(super) fn unexpected(what: String) -> sqlx::Error {
 /// Events that begin soonest first come first; those after the event `after`, if it is given.
 pub async fn list(pool: &PgPool, after: Option<&str>, limit: u32) -> Result<Vec<Event>, sqlx::Error> {
     let rows: Vec<EventRow> = sqlx::query_as(
-        "select id, name, venue, city, starts_at, time_zone, currency, status, attributes
+        "select id, name, venue, city, starts_at, time_zone, currency, status, seats_per_buyer_max, attributes
          from ticketing.events
          where status <> 'draft'
            and ($1::text is null or (starts_at, id) > (select starts_at, id from ticketing.events where id = $1))
@@ -175,7 +181,7 @@ pub async fn list(pool: &PgPool, after: Option<&str>, limit: u32) -> Result<Vec<
 /// One event.
 pub async fn get(pool: &PgPool, id: &str) -> Result<Option<Event>, sqlx::Error> {
     let row: Option<EventRow> = sqlx::query_as(
-        "select id, name, venue, city, starts_at, time_zone, currency, status, attributes
+        "select id, name, venue, city, starts_at, time_zone, currency, status, seats_per_buyer_max, attributes
          from ticketing.events
          where id = $1 and status <> 'draft'",
     )
@@ -185,8 +191,14 @@ pub async fn get(pool: &PgPool, id: &str) -> Result<Option<Event>, sqlx::Error> 
     Ok(row.map(Event::from))
 }
 
-/// An event with the prices of these of its seats, in one round trip; none if there is no such event.
-pub async fn quote(pool: &PgPool, event_id: &str, seat_ids: &[String]) -> Result<Option<Quote>, sqlx::Error> {
+/// An event with the prices of these of its seats and what this buyer has of it, in one round trip; none if there is no such
+/// event.
+pub async fn quote(
+    pool: &PgPool,
+    event_id: &str,
+    user_id: &str,
+    seat_ids: &[String],
+) -> Result<Option<Quote>, sqlx::Error> {
     #[derive(sqlx::FromRow)]
     struct Row {
         name: String,
@@ -195,18 +207,30 @@ pub async fn quote(pool: &PgPool, event_id: &str, seat_ids: &[String]) -> Result
         time_zone: String,
         currency: String,
         status: String,
+        seats_max: Option<i64>,
+        seats_had: Option<i64>,
         seat_id: Option<String>,
         price_cents: Option<i64>,
     }
 
     let rows: Vec<Row> = sqlx::query_as(
-        "select e.name, e.venue, e.starts_at, e.time_zone, e.currency, e.status, s.seat_id, s.price_cents
-         from ticketing.events e
-         left join ticketing.seats s on s.event_id = e.id and s.seat_id = any($2)
-         where e.id = $1 and e.status <> 'draft'",
+        "with e as materialized (
+             select id, name, venue, starts_at, time_zone, currency, status, seats_per_buyer_max::bigint as seats_max,
+                    case when seats_per_buyer_max is not null then (
+                        select coalesce(sum(cardinality(h.seat_ids)), 0) from ticketing.holds h
+                        where h.event_id = $1 and h.user_id = $3 and h.status <> 'released'
+                    ) end as seats_had
+             from ticketing.events
+             where id = $1 and status <> 'draft'
+         )
+         select e.name, e.venue, e.starts_at, e.time_zone, e.currency, e.status, e.seats_max, e.seats_had,
+                s.seat_id, s.price_cents
+         from e
+         left join ticketing.seats s on s.event_id = $1 and s.seat_id = any($2)",
     )
     .bind(event_id)
     .bind(seat_ids)
+    .bind(user_id)
     .fetch_all(pool)
     .await?;
     let Some(first) = rows.first() else { return Ok(None) };
@@ -216,6 +240,7 @@ pub async fn quote(pool: &PgPool, event_id: &str, seat_ids: &[String]) -> Result
         date: StartsAt::new(first.starts_at, &first.time_zone).to_text(),
         currency: first.currency.clone(),
         on_sale: first.status == "on_sale",
+        limit: first.seats_max.zip(first.seats_had),
         prices: HashMap::with_capacity(rows.len()),
     };
     for row in rows {

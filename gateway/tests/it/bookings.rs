@@ -332,3 +332,42 @@ async fn other_workflows_sagas_are_no_bookings() {
         .await
         .problem(404, "not-found");
 }
+
+#[tokio::test]
+async fn more_seats_than_each_buyer_may_have_are_refused_at_once() {
+    let shop = shop::open().await;
+    sqlx::raw_sql(
+        "update ticketing.events set seats_per_buyer_max = 3 where id = 'tour';
+         insert into ticketing.holds (event_id, booking_id, user_id, seat_ids, status, reserved_at, expires_at, total_cents,
+                                      confirmation_number)
+         values ('tour', gen_random_uuid(), 'user_42', '{B2,B3}', 'held', now(), now() + interval '1 hour', 100, 'N1')",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    assert_eq!(shop.get("/events/tour").await.json()["seatsPerBuyerMax"], 3);
+    let book = async |wish: &Value, key: &str| Answer::of(shop.booking(wish).header("idempotency-key", key)).await;
+    let problem = book(&wish(), "one").await.problem(409, "seat-limit");
+    assert_eq!(
+        problem["detail"],
+        "the event allows each buyer 3 seats; this one has 2 and wants 2 more"
+    );
+    // Others have seats of their own.
+    let other = wish_with("userId", json!("user_43"));
+    assert_eq!(book(&other, "two").await.status, 202);
+
+    sqlx::raw_sql("update ticketing.events set seats_per_buyer_max = 4 where id = 'tour'")
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    // The refusal wasn't kept; and what was begun is answered again, though its own seats fill the limit by now.
+    let begun = book(&wish(), "one").await;
+    assert_eq!(begun.status, 202);
+    sqlx::raw_sql("update ticketing.events set seats_per_buyer_max = 1 where id = 'tour'")
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    let repeated = book(&wish(), "one").await;
+    assert_eq!((repeated.status, repeated.text), (begun.status, begun.text));
+    book(&wish(), "three").await.problem(409, "seat-limit");
+}

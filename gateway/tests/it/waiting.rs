@@ -140,6 +140,105 @@ async fn lots_decide_before_the_opening_and_time_after_it() {
 }
 
 #[tokio::test]
+async fn a_turn_that_is_not_used_goes_to_the_next() {
+    let shop = shop::open().await;
+    open_room(&shop, "-1 second").await;
+    let admitted = async |user: &str| {
+        let joined = join(&shop, user).await;
+        let told = follow(&shop, user, &joined["token"]).await;
+        let (event, last) = told.last().unwrap().clone();
+        assert_eq!((event.as_str(), &last["over"]), ("admitted", &json!(false)), "{user}");
+        last
+    };
+    let book = async |user: &str, place: &Value| {
+        let wish = wish_with("userId", json!(user));
+        let token = place["token"].as_str().unwrap();
+        let request = shop.booking(&wish).header("idempotency-key", user);
+        Answer::of(request.header("queue-token", token)).await
+    };
+    let idle = admitted("idle").await;
+    let keen = admitted("keen").await;
+    assert!(idle["bookBefore"].is_string(), "{idle}");
+    let begun = book("keen", &keen).await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    let is_marked = "select used_at is not null from ticketing.queue_places where user_id = 'keen'";
+    testkit::eventually("the turn is marked as used", LIMIT, async || {
+        sqlx::query_scalar::<_, bool>(is_marked)
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap()
+    })
+    .await;
+
+    // Time passes. While nobody waits, no turn ends.
+    sqlx::raw_sql("update ticketing.queue_turns set until = until - interval '1 hour'")
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    assert_eq!(join(&shop, "idle").await["token"], idle["token"]);
+    admitted("next").await;
+    testkit::eventually("the turn is over", LIMIT, async || {
+        book("idle", &idle).await.status == 403
+    })
+    .await;
+    let problem = book("idle", &idle).await.problem(403, "not-admitted");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("turn is over"),
+        "{problem}"
+    );
+    // Who used the turn is answered again what they were answered; a new wish needs a new turn.
+    let repeated = book("keen", &keen).await;
+    assert_eq!((repeated.status, repeated.text), (begun.status, begun.text));
+    let another = shop
+        .booking(&wish_with("userId", json!("keen")))
+        .header("queue-token", keen["token"].as_str().unwrap());
+    Answer::of(another).await.problem(403, "not-admitted");
+    let told = follow(&shop, "idle", &idle["token"]).await;
+    let (event, last) = told.last().unwrap();
+    assert_eq!(
+        (event.as_str(), &last["over"], &last["admitted"]),
+        ("over", &json!(true), &json!(false))
+    );
+
+    // A reload, and two more tabs, give one new place behind the others; the old token is of no use any more.
+    join(&shop, "idle").await;
+    join(&shop, "idle").await;
+    let again = admitted("idle").await;
+    assert_eq!(join(&shop, "idle").await["token"], again["token"]);
+    let line = places(&shop).await;
+    assert_eq!(line.len(), 3);
+    assert_eq!(line.last().unwrap(), &("idle".to_owned(), Some(4)));
+    book("idle", &idle).await.problem(403, "not-admitted");
+    // The old tab learns of it.
+    let told = follow(&shop, "idle", &idle["token"]).await;
+    assert_eq!(told.last().unwrap().1["token"], again["token"]);
+    assert_eq!(book("idle", &again).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_room_can_be_taken_away_and_made_again() {
+    let shop = shop::open().await;
+    for round in ["first", "second"] {
+        open_room(&shop, "-1 second").await;
+        let joined = join(&shop, round).await;
+        assert_eq!(
+            follow(&shop, round, &joined["token"]).await.last().unwrap().0,
+            "admitted"
+        );
+        assert_eq!(places(&shop).await, [(round.to_owned(), Some(1))]);
+        sqlx::raw_sql("delete from ticketing.waiting_rooms; delete from ticketing.queue_places")
+            .execute(&shop.pool)
+            .await
+            .unwrap();
+        let turns: i64 = sqlx::query_scalar("select count(*) from ticketing.queue_turns")
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap();
+        assert_eq!(turns, 0);
+    }
+}
+
+#[tokio::test]
 async fn without_a_room_nothing_is_asked_for() {
     let shop = shop::open().await;
     let request = || shop.request(Method::POST, "/events/tour/queue");

@@ -38,6 +38,9 @@ pub const SEATS_LOST: &str = "SEATS_LOST";
 /// The reason of a booking whose seats were taken.
 pub const SEATS_UNAVAILABLE: &str = "SEATS_UNAVAILABLE";
 
+/// The reason of a booking whose buyer would have had more seats than the event allows each.
+pub const SEAT_LIMIT: &str = "SEAT_LIMIT";
+
 /// How long a confirmation is tried to be mailed: longer than a mail server is usually away.
 const MAIL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -159,7 +162,11 @@ fn reserve(durations: &Durations) -> Node {
         name: "reserve".to_owned(),
         activity: "seats.reserve".to_owned(),
         queue: "seats".to_owned(),
-        input: with(&seats, "holdSeconds", json!(hold_seconds(durations))),
+        input: with(
+            &with(&seats, "userId", json!("=input.userId")),
+            "holdSeconds",
+            json!(hold_seconds(durations)),
+        ),
         when: None,
         retry: until_the_deadline(durations),
         attempt_timeout: durations.seats_timeout,
@@ -169,12 +176,12 @@ fn reserve(durations: &Durations) -> Node {
         fence: None,
         wake_on: None,
         same_key_codes: Vec::new(),
-        routes: BTreeMap::from([(
-            "seat_unavailable".to_owned(),
-            Route::Reject {
-                reason: Some(SEATS_UNAVAILABLE.to_owned()),
-            },
-        )]),
+        routes: [("seat_unavailable", SEATS_UNAVAILABLE), ("seat_limit", SEAT_LIMIT)]
+            .map(|(code, reason)| {
+                let reason = Some(reason.to_owned());
+                (code.to_owned(), Route::Reject { reason })
+            })
+            .into(),
         otherwise: Some(Route::Reject { reason: None }),
         emit: vec![
             step_fact(
