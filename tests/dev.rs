@@ -42,6 +42,8 @@ impl Dev {
                 "0",
                 "--ops-port",
                 "0",
+                "--dashboard-port",
+                "0",
                 "--output",
                 "json",
                 "--data-dir",
@@ -195,7 +197,17 @@ async fn a_directory_with_other_files_is_left_alone() {
     let root = data_root();
     std::fs::write(root.path().join("thesis.txt"), "do not lose").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-        .args(["dev", "--port", "0", "--ops-port", "0", "--fresh", "--data-dir"])
+        .args([
+            "dev",
+            "--port",
+            "0",
+            "--ops-port",
+            "0",
+            "--dashboard-port",
+            "0",
+            "--fresh",
+            "--data-dir",
+        ])
         .arg(root.path())
         .output()
         .unwrap();

@@ -1,0 +1,6 @@
+//! Mission control through HTTP, over an engine and Postgres.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod control;
+mod sagas;
