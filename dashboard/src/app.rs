@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::access::password::Hasher;
 use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
+use crate::pages::home::Figures;
 use crate::{layers, pages};
 
 /// What the pages work with. Cheap to clone.
@@ -20,6 +21,7 @@ pub struct Mission {
     pub(crate) engine: Engine,
     pub(crate) pool: PgPool,
     pub(crate) hasher: Arc<Hasher>,
+    pub(crate) figures: Arc<Figures>,
 }
 
 impl Mission {
@@ -37,6 +39,7 @@ impl Mission {
             engine,
             pool,
             hasher: Arc::default(),
+            figures: Arc::default(),
         }
     }
 
@@ -53,6 +56,8 @@ pub fn router(mission: Mission) -> Router {
         .route("/sagas", get(pages::sagas::show))
         .route("/sagas/{id}", get(pages::saga::show))
         .route("/sagas/{id}/act", get(pages::act::show).post(pages::act::act))
+        .route("/stuck", get(pages::stuck::show))
+        .route("/audit", get(pages::stuck::trail))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()

@@ -9,6 +9,7 @@ pub mod saga;
 pub mod sagas;
 pub mod search;
 pub mod standing;
+pub mod stuck;
 pub mod text;
 pub mod timeline;
 
@@ -41,6 +42,14 @@ impl Frame {
             here,
         }
     }
+}
+
+/// The list of what this search finds.
+pub fn search_link(search: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("q", search)
+        .finish();
+    format!("/sagas?{query}")
 }
 
 /// A page from its template.

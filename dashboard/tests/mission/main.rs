@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod acting;
 mod control;
 mod sagas;
