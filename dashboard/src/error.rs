@@ -108,14 +108,18 @@ impl IntoResponse for PageError {
 
 /// A statement that was stopped by its time limit.
 const QUERY_CANCELED: &str = "57014";
-/// Text that Postgres can't hold: U+0000.
-const NOT_IN_REPERTOIRE: &str = "22021";
+/// Text that Postgres can't hold: U+0000, as it is or escaped within JSON.
+const NOT_TEXT: [&str; 2] = ["22021", "22P05"];
+
+fn is_not_text(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().is_some_and(|code| NOT_TEXT.contains(&code.as_ref()))
+}
 
 impl From<sqlx::Error> for PageError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) if database.code().as_deref() == Some(QUERY_CANCELED) => PageError::Slow,
-            sqlx::Error::Database(database) if database.code().as_deref() == Some(NOT_IN_REPERTOIRE) => {
+            sqlx::Error::Database(database) if is_not_text(database.as_ref()) => {
                 PageError::Invalid("text must not contain U+0000".to_owned())
             }
             sqlx::Error::PoolTimedOut => PageError::Busy,

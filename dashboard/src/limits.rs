@@ -39,7 +39,9 @@ pub const PAGE_AUDIT: i64 = 100;
 /// Notes on a saga's page.
 pub const PAGE_NOTES: i64 = 100;
 /// Journal entries that a saga's page shows, and replays for its timeline.
-pub const PAGE_JOURNAL: u32 = 500;
+pub const PAGE_JOURNAL: u32 = 200;
+/// Characters of a journal entry's JSON that a page shows: with all entries of a page, still a small one.
+pub const EVENT_SHOWN_MAX: usize = 1_000;
 /// Characters of JSON that a page shows; the API gives the rest.
 pub const JSON_SHOWN_MAX: usize = 8_000;
 /// Characters of a search.

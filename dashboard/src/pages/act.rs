@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::effect::Effect;
 use workflows::event::{Command, CommandEvent, Event, Signal};
+use workflows::limits::INPUT_BYTES_MAX;
 
 use super::saga::load;
 use super::{Frame, Page, html, standing};
@@ -83,6 +84,13 @@ pub async fn act(
     }
     let (record, _) = load(&mission, &id).await?;
     let saga = record.summary.id;
+    if record.summary.seq != deed.seq && !matches!(wish, Wish::Note) {
+        // The engine compares once more, in the command's transaction; for signals this is all there is.
+        return Err(PageError::Moved {
+            expected: deed.seq,
+            current: record.summary.seq,
+        });
+    }
     let details = json!({"step": deed.step, "text": deed.text, "seq": deed.seq});
     // First the trail, then the deed: what isn't written down isn't done.
     let trail = audit::begin(&mission.pool, &operator.name, &deed.command, saga.0, reason, details).await?;
@@ -219,6 +227,9 @@ fn needed(deed: &Deed) -> Role {
 }
 
 fn wish(deed: &Deed, operator: &Operator) -> Result<Wish, String> {
+    if deed.text.len() > INPUT_BYTES_MAX {
+        return Err(format!("this has more than {INPUT_BYTES_MAX} bytes"));
+    }
     let value = || -> Result<Option<Value>, String> {
         match deed.text.trim() {
             "" => Ok(None),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use orchestrator::Deployed;
 use orchestrator::store::reads::{self, JournalEntry, SagaRecord};
+use serde::Deserialize;
 use workflows::SagaView;
 use workflows::event::Event;
 use workflows::ids::SagaId;
@@ -17,7 +18,7 @@ use super::{Frame, Page, graph, html, standing, timeline};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
-use crate::limits::{PAGE_JOURNAL, PAGE_NOTES};
+use crate::limits::{EVENT_SHOWN_MAX, PAGE_JOURNAL, PAGE_NOTES};
 use crate::store::audit::{self, Note};
 
 #[derive(Template)]
@@ -42,7 +43,7 @@ struct SagaPage {
     output: String,
     steps: Vec<StepRow>,
     journal: Vec<JournalRow>,
-    more: bool,
+    next: Option<u64>,
     notes: Vec<Note>,
 }
 
@@ -68,6 +69,13 @@ struct JournalRow {
     facts: String,
 }
 
+/// Where the journal's page begins.
+#[derive(Deserialize)]
+pub struct After {
+    #[serde(default)]
+    after: u64,
+}
+
 /// A saga with its definition; the dry run needs both as well.
 pub async fn load(mission: &Mission, id: &str) -> Result<(SagaRecord, Arc<Deployed>), PageError> {
     let known = id
@@ -84,9 +92,10 @@ pub async fn show(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
     Path(id): Path<String>,
+    Query(After { after }): Query<After>,
 ) -> Page {
     let (SagaRecord { summary, state }, definition) = load(&mission, &id).await?;
-    let journal = reads::journal(&mission.pool, summary.id, 0, PAGE_JOURNAL).await?;
+    let journal = reads::journal(&mission.pool, summary.id, after, PAGE_JOURNAL).await?;
     let notes = audit::notes(&mission.pool, summary.id.0, PAGE_NOTES).await?;
     let now = mission.engine.now();
     let view = workflows::view(&definition.compiled, summary.id, &state);
@@ -113,7 +122,7 @@ pub async fn show(
         input: text::json(&view.input, &operator),
         output: text::json(&view.output, &operator),
         steps: steps(&view, &operator),
-        more: journal.len() == PAGE_JOURNAL as usize,
+        next: journal.last().map(|last| last.seq).filter(|last| *last < view.seq),
         journal: journal.into_iter().map(|entry| row(entry, &operator)).collect(),
         workflow: summary.workflow,
         notes,
@@ -147,7 +156,7 @@ fn row(entry: JournalEntry, operator: &Operator) -> JournalRow {
         kind: entry.kind,
         step: entry.step.unwrap_or_default(),
         by,
-        event: text::json(&event, operator),
+        event: text::json_within(&event, operator, EVENT_SHOWN_MAX),
         facts: facts.join(", "),
     }
 }

@@ -47,13 +47,18 @@ pub fn span(millis: u64) -> String {
 
 /// JSON as who is looking may see it.
 pub fn json(value: &Value, operator: &Operator) -> String {
+    json_within(value, operator, JSON_SHOWN_MAX)
+}
+
+/// The same, up to so many characters.
+pub fn json_within(value: &Value, operator: &Operator, characters_max: usize) -> String {
     let text = if operator.role >= Role::Operator {
         serde_json::to_string_pretty(value)
     } else {
         serde_json::to_string_pretty(&redacted(value))
     };
     let text = text.unwrap_or_default();
-    match text.char_indices().nth(JSON_SHOWN_MAX) {
+    match text.char_indices().nth(characters_max) {
         Some((end, _)) => format!("{}\n… {} bytes in all", &text[..end], text.len()),
         None => text,
     }

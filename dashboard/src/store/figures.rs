@@ -89,7 +89,7 @@ pub async fn stuck(pool: &PgPool) -> Result<Vec<Group>, sqlx::Error> {
 /// The last ten minutes' begins, by what became of them; of the newest [`COUNT_MAX`] sagas.
 pub async fn minutes(pool: &PgPool) -> Result<Vec<Minute>, sqlx::Error> {
     sqlx::query_as(
-        "select (extract(epoch from now() - created_at) / 60)::int as ago, count(*) as begun, \
+        "select floor(extract(epoch from now() - created_at) / 60)::int as ago, count(*) as begun, \
                 count(*) filter (where status = 'completed') as completed, \
                 count(*) filter (where ended_at is not null and status <> 'completed') as undone \
          from (select created_at, status, ended_at from saga.sagas \

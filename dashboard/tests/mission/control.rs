@@ -1,7 +1,5 @@
 //! An engine with its dashboard, and browsers that keep cookies.
 
-use std::time::Duration;
-
 use dashboard::{Mission, Role, operators};
 use orchestrator::{Engine, EngineOptions, NewSaga};
 use reqwest::redirect::Policy;
@@ -14,8 +12,6 @@ use workflows::ids::SagaId;
 use workflows::protocol::{Outcome, Role as TaskRole, TaskResult, Token};
 
 pub const PASSWORD: &str = "correct horse battery staple";
-/// How long anything may take before a test gives up on it.
-pub const LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Control {
     pub engine: Engine,
