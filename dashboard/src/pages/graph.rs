@@ -137,6 +137,8 @@ impl Canvas<'_> {
             }
         }
         let x = left + (width - WIDTH) / 2;
+        // They matter whatever the second line says.
+        let signs: String = kind.chars().filter(|c| matches!(c, '↶' | '◆')).collect();
         let mark = self.marks.get(name).cloned().unwrap_or_default();
         self.put(format_args!(
             "<g><title>{}: {} {}</title><rect class=\"box {}\" x=\"{x}\" y=\"{top}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"5\"/>",
@@ -146,7 +148,7 @@ impl Canvas<'_> {
             mark.class,
         ));
         self.put(format_args!(
-            "<text x=\"{}\" y=\"{}\">{}</text>",
+            "<text x=\"{}\" y=\"{}\">{} {signs}</text>",
             x + 8,
             top + 17,
             escape(&short(name))

@@ -118,7 +118,11 @@ fn bars<'a>(
             }
         }
         for effect in &transition.effects {
-            if let Effect::Dispatch { queue: _, task } = effect {
+            let Effect::Dispatch { queue: _, task } = effect else {
+                continue;
+            };
+            // Sent again after the broker lost it, an attempt is still the same one.
+            if !bars.iter().any(|bar| bar.token == task.token && bar.to.is_none()) {
                 bars.push(Bar {
                     token: task.token.clone(),
                     from: at,
