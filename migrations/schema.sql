@@ -1,5 +1,7 @@
 -- What the migrations make, as pg_dump writes it. Written by `just schema`; a test compares.
 
+CREATE SCHEMA ops;
+
 CREATE SCHEMA saga;
 
 CREATE SCHEMA ticketing;
@@ -72,6 +74,84 @@ begin
     return true;
 end
 $$;
+
+CREATE TABLE ops.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    operator text NOT NULL,
+    action text NOT NULL,
+    saga_id uuid,
+    reason text DEFAULT ''::text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    outcome text
+);
+
+ALTER TABLE ops.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.login_links (
+    token_hash bytea NOT NULL,
+    user_id bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT login_links_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE ops.notes (
+    id bigint NOT NULL,
+    saga_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    operator text NOT NULL,
+    text text NOT NULL,
+    CONSTRAINT notes_text_check CHECK (((text <> ''::text) AND (length(text) <= 4000)))
+);
+
+ALTER TABLE ops.notes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.notes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.sessions (
+    token_hash bytea NOT NULL,
+    user_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sessions_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE ops.users (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    password_hash text,
+    disabled boolean DEFAULT false NOT NULL,
+    failed_logins integer DEFAULT 0 NOT NULL,
+    next_login_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_failed_logins_check CHECK ((failed_logins >= 0)),
+    CONSTRAINT users_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._@-]{0,63}$'::text)),
+    CONSTRAINT users_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
+);
+
+ALTER TABLE ops.users ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.users_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE saga.definitions (
     id bigint NOT NULL,
@@ -413,6 +493,24 @@ WITH (autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY saga.journal ATTACH PARTITION saga.journal_other DEFAULT;
 
+ALTER TABLE ONLY ops.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.login_links
+    ADD CONSTRAINT login_links_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY ops.notes
+    ADD CONSTRAINT notes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY ops.users
+    ADD CONSTRAINT users_name_key UNIQUE (name);
+
+ALTER TABLE ONLY ops.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY saga.definitions
     ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);
 
@@ -491,11 +589,29 @@ ALTER TABLE ONLY ticketing.waiting_rooms
 ALTER TABLE ONLY ticketing.webhook_inbox
     ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
 
+CREATE INDEX audit_operator ON ops.audit USING btree (operator, id);
+
+CREATE INDEX audit_saga ON ops.audit USING btree (saga_id, id) WHERE (saga_id IS NOT NULL);
+
+CREATE INDEX login_links_expiry ON ops.login_links USING btree (expires_at);
+
+CREATE INDEX login_links_user ON ops.login_links USING btree (user_id);
+
+CREATE INDEX notes_saga ON ops.notes USING btree (saga_id, id);
+
+CREATE INDEX sessions_expiry ON ops.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_user ON ops.sessions USING btree (user_id);
+
 CREATE INDEX firings_claimed ON saga.firings USING btree (lease_until) WHERE (outcome = 'claimed'::text);
 
 CREATE INDEX firings_open ON saga.firings USING btree (schedule, due_at) WHERE open;
 
 CREATE INDEX sagas_business_key ON saga.sagas USING btree (business_key, id) WHERE (business_key IS NOT NULL);
+
+CREATE INDEX sagas_failure_code ON saga.sagas USING btree (failure_code, id) WHERE (failure_code IS NOT NULL);
+
+CREATE INDEX sagas_failure_step ON saga.sagas USING btree (failure_step, id) WHERE (failure_step IS NOT NULL);
 
 CREATE INDEX sagas_live ON saga.sagas USING btree (status, id) WHERE (ended_at IS NULL);
 
@@ -526,6 +642,12 @@ CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_atte
 CREATE INDEX webhook_inbox_finished ON ticketing.webhook_inbox USING btree (finished_at) WHERE (status <> 'waiting'::text);
 
 ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
+
+ALTER TABLE ONLY ops.login_links
+    ADD CONSTRAINT login_links_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ops.sessions
+    ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_schedule_fkey FOREIGN KEY (schedule) REFERENCES saga.schedules(name) ON DELETE CASCADE;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{saga, schedule, workflow};
+use crate::commands::{operator, saga, schedule, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -71,6 +71,9 @@ pub enum Command {
     /// Start sagas by the clock.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Say who may use mission control.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
     /// Check seats, payments and bookings against each other.
     Audit(Database),
     /// Measure, and check what was measured.
@@ -97,6 +100,9 @@ pub struct Dev {
     /// The port of the engine's HTTP API; 0 takes a free one.
     #[arg(long, default_value_t = 3001)]
     pub ops_port: u16,
+    /// The port of mission control, the operators' pages; 0 takes a free one.
+    #[arg(long, default_value_t = 3002)]
+    pub dashboard_port: u16,
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub listen: IpAddr,
@@ -144,6 +150,9 @@ pub struct Orchestrator {
     /// Where to serve the HTTP API [env: SAGALINE_OPS_LISTEN].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+    /// Where to serve mission control, the operators' pages; left out, nowhere [env: SAGALINE_DASHBOARD_LISTEN].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub dashboard_listen: Option<String>,
     /// Deploy the ticket workflows at start.
     #[arg(long)]
     pub deploy_tickets: bool,

@@ -42,6 +42,8 @@ impl Dev {
                 "0",
                 "--ops-port",
                 "0",
+                "--dashboard-port",
+                "0",
                 "--output",
                 "json",
                 "--data-dir",
@@ -102,6 +104,19 @@ impl Dev {
             self.booking(id).await["status"] == "confirmed"
         })
         .await;
+    }
+
+    /// Logs in to mission control by the printed link, and reads the page of a booking's saga.
+    async fn saga_page(&self, id: &str) -> String {
+        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let browser = browser.build().unwrap();
+        let (base, token) = self.url("dashboard").split_once("/login/link?token=").unwrap();
+        let form = browser.post(format!("{base}/login/link")).form(&[("token", token)]);
+        let answer = form.header("origin", base).send().await.unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+        let page = browser.get(format!("{base}/sagas/{id}"));
+        let page = page.header("cookie", cookie.split(';').next().unwrap());
+        page.send().await.unwrap().text().await.unwrap()
     }
 
     fn kill(mut self) {
@@ -181,6 +196,8 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     dev.until_confirmed(&second).await;
     let first = dev.booking(booking["bookingId"].as_str().unwrap()).await;
     assert_eq!(first["status"], "confirmed", "the data survives a restart");
+    let page = dev.saga_page(&second).await;
+    assert!(page.contains("run to its end") && page.contains("bar-good"), "{page}");
     let (_, taken) = dev.book(&["A15"], 400.00, GOOD_CARD, 20).await;
     assert_eq!(taken["status"], "rejected", "{taken}");
 
@@ -195,7 +212,17 @@ async fn a_directory_with_other_files_is_left_alone() {
     let root = data_root();
     std::fs::write(root.path().join("thesis.txt"), "do not lose").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-        .args(["dev", "--port", "0", "--ops-port", "0", "--fresh", "--data-dir"])
+        .args([
+            "dev",
+            "--port",
+            "0",
+            "--ops-port",
+            "0",
+            "--dashboard-port",
+            "0",
+            "--fresh",
+            "--data-dir",
+        ])
         .arg(root.path())
         .output()
         .unwrap();

@@ -223,6 +223,7 @@ async fn schema_is_what_the_migrations_make() {
             "--no-privileges",
             "--schema=saga",
             "--schema=ticketing",
+            "--schema=ops",
         ])
         .arg(format!("--dbname={url}"))
         .output()

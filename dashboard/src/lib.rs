@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Mission control: the operators' pages over the engine.
+//!
+//! HTML from the server, forms and links: everything works without a script, and the pages carry none. The engine's own
+//! functions read and command; what is kept beside it (users, sessions, audit, notes) is in the schema `ops`.
+
+pub mod access;
+pub mod operators;
+
+mod app;
+mod error;
+mod layers;
+mod limits;
+mod pages;
+mod store;
+
+pub use access::Role;
+pub use app::{Mission, router};

@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+pub mod operator;
 pub mod saga;
 pub mod schedule;
 pub mod workflow;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Workflow(_)
         | Command::Schedule(_)
         | Command::Audit(_)
+        | Command::Operator(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
@@ -56,6 +58,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Saga(command) => runtime()?.block_on(saga::run(&global, command)),
         Command::Workflow(command) => runtime()?.block_on(workflow::run(&global, command)),
         Command::Schedule(command) => runtime()?.block_on(schedule::run(&global, command)),
+        Command::Operator(command) => {
+            let settings = load(&global, command.flags())?;
+            runtime()?.block_on(operator::run(&global, command, settings))
+        }
         Command::Dev(args) => {
             let settings = load(&global, Flags::new())?;
             runtime()?.block_on(dev::run(&global, args, settings))

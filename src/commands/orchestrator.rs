@@ -1,6 +1,7 @@
 //! `sagaline orchestrator`: the engine and its HTTP API, as a process of its own.
 
 use anyhow::Context;
+use dashboard::Mission;
 use orchestrator::client::LocalClient;
 
 use crate::cli::{self, set};
@@ -14,6 +15,7 @@ pub fn flags(args: &cli::Orchestrator) -> Flags {
     let mut flags = args.database.flags();
     flags.extend(args.kafka.flags());
     flags.extend(set("engine.listen", args.listen.as_ref()));
+    flags.extend(set("dashboard.listen", args.dashboard_listen.as_ref()));
     flags
 }
 
@@ -26,6 +28,14 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
     let listener = bind(settings.engine_listen).await?;
     tracing::info!(address = %listener.local_addr()?, database = %url, "the engine's HTTP API listens");
     let entrance = Entrance::serve(listener);
+    let dashboard = match settings.dashboard_listen {
+        Some(address) => {
+            let listener = bind(address).await?;
+            tracing::info!(address = %listener.local_addr()?, "mission control listens");
+            Some(Entrance::serve(listener))
+        }
+        None => None,
+    };
 
     let pool = connect::database(url, settings.database_connections, &stop).await?;
     if !args.no_migrate {
@@ -37,10 +47,20 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
         deploy_tickets(&LocalClient::new(parts.engine.clone()), &settings).await?;
     }
     entrance.open(parts.router.clone());
+    let mission = Mission::new(parts.engine.clone());
+    if let Some(dashboard) = &dashboard {
+        dashboard.open(dashboard::router(mission.clone()));
+    }
     tracing::info!("ready");
 
     stop.cancelled().await;
-    entrance.close(settings.drain).await;
+    let closing = async {
+        if let Some(dashboard) = dashboard {
+            dashboard.close(settings.drain).await;
+        }
+        mission.close().await;
+    };
+    tokio::join!(entrance.close(settings.drain), closing);
     parts.shutdown().await;
     tracing::info!("stopped");
     Ok(())

@@ -102,6 +102,12 @@ pub const CATALOG: &[Entry] = &[
         "where the orchestrator serves its HTTP API",
     ),
     entry(
+        "dashboard.listen",
+        "SAGALINE_DASHBOARD_LISTEN",
+        None,
+        "where the orchestrator serves mission control; left out, nowhere",
+    ),
+    entry(
         "gateway.listen",
         "SAGALINE_GATEWAY_LISTEN",
         Some("127.0.0.1:3000"),

@@ -59,6 +59,8 @@ pub struct Settings {
     pub engine_url: String,
     /// Where the orchestrator serves it.
     pub engine_listen: SocketAddr,
+    /// Where the orchestrator serves mission control; none: nowhere.
+    pub dashboard_listen: Option<SocketAddr>,
     /// Where the gateway serves the shop's API.
     pub gateway_listen: SocketAddr,
     /// How long a booking holds its seats.
@@ -93,6 +95,7 @@ impl Settings {
             mail_from: sources.required("smtp.from", |text| Ok(text.to_owned())),
             engine_url: sources.required("engine.url", http_url),
             engine_listen: sources.required("engine.listen", address),
+            dashboard_listen: sources.optional("dashboard.listen", address),
             gateway_listen: sources.required("gateway.listen", address),
             hold: sources.required("booking.hold", duration),
             payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
@@ -119,6 +122,7 @@ impl Settings {
             "smtp.from" => Some(self.mail_from.clone()),
             "engine.url" => Some(self.engine_url.clone()),
             "engine.listen" => Some(self.engine_listen.to_string()),
+            "dashboard.listen" => self.dashboard_listen.map(|address| address.to_string()),
             "gateway.listen" => Some(self.gateway_listen.to_string()),
             "booking.hold" => time(self.hold),
             "booking.payment_retry_initial" => time(self.payment_retry_initial),

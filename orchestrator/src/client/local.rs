@@ -269,6 +269,8 @@ impl EngineClient for LocalClient {
             workflow: filter.workflow,
             business_key: filter.business_key,
             tag: filter.tag,
+            failure_code: None,
+            failure_step: None,
             created_from: filter.created_after,
             created_before: filter.created_before,
             after: filter.cursor.as_deref().map(cursor::read).transpose()?,

@@ -79,6 +79,10 @@ pub struct SagaFilter {
     pub business_key: Option<String>,
     /// With this label.
     pub tag: Option<(String, String)>,
+    /// Failed with this code.
+    pub failure_code: Option<String>,
+    /// Failed at this step.
+    pub failure_step: Option<String>,
     /// Begun at or after.
     pub created_from: Option<Timestamp>,
     /// Begun before.
@@ -142,6 +146,12 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
     }
     if let Some(key) = &filter.business_key {
         query.push(" and business_key = ").push_bind(key.clone());
+    }
+    if let Some(code) = &filter.failure_code {
+        query.push(" and failure_code = ").push_bind(code.clone());
+    }
+    if let Some(step) = &filter.failure_step {
+        query.push(" and failure_step = ").push_bind(step.clone());
     }
     if let Some((name, value)) = &filter.tag {
         query

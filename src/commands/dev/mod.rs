@@ -21,7 +21,7 @@ use crate::{shutdown, telemetry};
 use backing::Backing;
 use place::Place;
 use report::{Progress, Ready};
-use services::Services;
+use services::{Listeners, Services};
 
 /// Runs until told to stop.
 pub async fn run(global: &Global, args: cli::Dev, settings: Settings) -> anyhow::Result<()> {
@@ -60,18 +60,21 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
     // The ports first: if they are taken, nothing else need be started.
     let gateway_listener = bind(SocketAddr::new(args.listen, args.port)).await?;
     let ops_listener = bind(SocketAddr::new(args.listen, args.ops_port)).await?;
+    let dashboard_listener = bind(SocketAddr::new(args.listen, args.dashboard_port)).await?;
     let gateway = format!("http://{}", gateway_listener.local_addr()?);
     let ops = format!("http://{}", ops_listener.local_addr()?);
+    let dashboard = format!("http://{}", dashboard_listener.local_addr()?);
     let place = Place::open(&args.data_dir, args.fresh)?;
     let render = telemetry::install()?;
 
     let never = CancellationToken::new();
     let webhook_url = format!("{gateway}/webhooks/stripe");
     let (backing, settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress).await?;
-    let ready = Ready {
+    let mut ready = Ready {
         ready: true,
         gateway,
         ops,
+        dashboard,
         database: settings.database.as_ref().map(ToString::to_string).unwrap_or_default(),
         brokers: settings.brokers.clone().unwrap_or_default(),
         stripe: settings
@@ -84,13 +87,18 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
     let services = Services::start(
         &settings,
         render,
-        gateway_listener,
-        ops_listener,
+        Listeners {
+            gateway: gateway_listener,
+            ops: ops_listener,
+            dashboard: dashboard_listener,
+        },
         forgetful,
         progress,
         &never,
     )
     .await?;
+    let link = services.one_time_link().await?;
+    ready.dashboard = format!("{}{link}", ready.dashboard);
     Ok(Started {
         ready,
         services,

@@ -81,6 +81,8 @@ pub struct Ready {
     pub gateway: String,
     /// The engine's API.
     pub ops: String,
+    /// Mission control: a link that logs one in, once.
+    pub dashboard: String,
     /// Postgres.
     pub database: String,
     /// Kafka.
@@ -109,6 +111,10 @@ impl Ready {
                 self.gateway, self.gateway
             ),
             format!("  engine    {}        (metrics: {}/metrics)", self.ops, self.ops),
+            format!(
+                "  operators {}        (a link for once; `sagaline operator add` makes users)",
+                self.dashboard
+            ),
             format!("  postgres  {}", self.database),
             format!("  kafka     {}", self.brokers),
             format!("  stripe    {}", self.stripe),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use dashboard::{Mission, Role};
 use orchestrator::client::LocalClient;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -28,11 +29,26 @@ const READY_POLL: Duration = Duration::from_millis(50);
 /// Activities at work at once, per queue.
 const CONCURRENCY: u32 = 64;
 
+/// Who the printed link logs in: without a password, so there is no other way in.
+const DEV_USER: &str = "dev";
+
+/// Where everything is served.
+pub struct Listeners {
+    /// The shop's API.
+    pub gateway: TcpListener,
+    /// The engine's API.
+    pub ops: TcpListener,
+    /// Mission control.
+    pub dashboard: TcpListener,
+}
+
 /// The parts, running.
 pub struct Services {
     pool: PgPool,
     engine: EngineParts,
     ops: Entrance,
+    dashboard: Entrance,
+    mission: Mission,
     drain: Duration,
     leaving: CancellationToken,
     worker: Part,
@@ -50,8 +66,7 @@ impl Services {
     pub async fn start(
         settings: &Settings,
         render: Render,
-        gateway_listener: TcpListener,
-        ops_listener: TcpListener,
+        listeners: Listeners,
         broker_forgets: bool,
         progress: &Progress,
         stop: &CancellationToken,
@@ -65,12 +80,15 @@ impl Services {
 
         progress.say("starting the engine");
         let leaving = CancellationToken::new();
-        let ops = Entrance::serve(ops_listener);
+        let ops = Entrance::serve(listeners.ops);
+        let dashboard = Entrance::serve(listeners.dashboard);
         let kafka = connect::kafka(settings, "sagaline-orchestrator")?;
         let engine = EngineParts::start(settings, pool.clone(), kafka, render, leaving.clone()).await?;
         let client = Arc::new(LocalClient::new(engine.engine.clone()));
         deploy_tickets(client.as_ref(), settings).await?;
         ops.open(engine.router.clone());
+        let mission = Mission::new(engine.engine.clone());
+        dashboard.open(dashboard::router(mission.clone()));
 
         progress.say("starting workers and gateway");
         let readiness = Readiness::default();
@@ -81,11 +99,13 @@ impl Services {
         };
         let options = gateway_options(settings);
         let gateway =
-            Part::spawn(|stop| async move { Ok(gateway::serve(options, deps, gateway_listener, stop).await?) });
+            Part::spawn(|stop| async move { Ok(gateway::serve(options, deps, listeners.gateway, stop).await?) });
         let services = Services {
             pool,
             engine,
             ops,
+            dashboard,
+            mission,
             drain: settings.drain,
             leaving,
             worker,
@@ -104,6 +124,12 @@ impl Services {
             }
         }
         Ok(services)
+    }
+
+    /// The path of a link that logs one in to mission control, once.
+    pub async fn one_time_link(&self) -> anyhow::Result<String> {
+        let link = dashboard::operators::one_time_link(&self.pool, DEV_USER, Role::Admin).await;
+        link.context("making a link to mission control")
     }
 
     async fn wait_ready(&self, worker: &Readiness) -> anyhow::Result<()> {
@@ -140,7 +166,8 @@ impl Services {
     pub async fn shutdown(self) {
         self.leaving.cancel();
         self.gateway.end().await;
-        self.ops.close(self.drain).await;
+        tokio::join!(self.ops.close(self.drain), self.dashboard.close(self.drain));
+        self.mission.close().await;
         self.worker.end().await;
         self.engine.shutdown().await;
         self.pool.close().await;

@@ -1,0 +1,73 @@
+//! Sessions: a random token in a cookie, its digest in the database.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+
+use super::Operator;
+use crate::limits::SESSION_MAX;
+use crate::store::sessions;
+
+/// The cookie's name.
+const COOKIE: &str = "sagaline_session";
+
+/// A secret of 256 bits, in hex, and the digest that is kept of it.
+pub struct Token {
+    /// For the browser.
+    pub text: String,
+    /// For the database.
+    pub digest: Vec<u8>,
+}
+
+impl Token {
+    /// A new one, from the operating system's generator.
+    pub fn random() -> Token {
+        let text = hex::encode(rand::random::<[u8; 32]>());
+        let digest = digest(&text);
+        Token { text, digest }
+    }
+}
+
+/// What is kept of a token.
+pub fn digest(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}
+
+/// Who the request's cookie stands for.
+pub async fn find(pool: &PgPool, headers: &HeaderMap) -> Result<Option<Operator>, sqlx::Error> {
+    match token(headers) {
+        Some(token) => sessions::find(pool, &digest(token)).await,
+        None => Ok(None),
+    }
+}
+
+/// The session's token, if there is one.
+pub fn token(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).into_iter();
+    let mut pairs = cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+}
+
+/// The cookie of a session that begins; over TLS it never leaves TLS.
+pub fn cookie(token: &str, request: &HeaderMap) -> HeaderValue {
+    let seconds = SESSION_MAX.as_secs();
+    let secure = secure(request);
+    let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&text).expect("hex and our own words")
+}
+
+/// The cookie that ends one.
+pub fn no_cookie() -> HeaderValue {
+    HeaderValue::from_static("sagaline_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+}
+
+/// What a proxy says of the browser's connection. Wrongly said, it does no harm: the cookie is only guarded better.
+fn secure(request: &HeaderMap) -> &'static str {
+    match request.get("x-forwarded-proto") {
+        Some(scheme) if scheme == "https" => "; Secure",
+        Some(_) | None => "",
+    }
+}

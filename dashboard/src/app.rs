@@ -1,0 +1,74 @@
+//! Putting the pages together.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use orchestrator::Engine;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::access::password::Hasher;
+use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
+use crate::pages::home::Figures;
+use crate::{layers, pages};
+
+/// What the pages work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Mission {
+    pub(crate) engine: Engine,
+    pub(crate) pool: PgPool,
+    pub(crate) hasher: Arc<Hasher>,
+    pub(crate) figures: Arc<Figures>,
+}
+
+impl Mission {
+    /// Mission control over an engine in this process, with a few connections of its own to the same database.
+    pub fn new(engine: Engine) -> Self {
+        let timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+        let options = PgConnectOptions::clone(&engine.pool().connect_options())
+            .application_name("sagaline-dashboard")
+            .options([("statement_timeout", timeout)]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Mission {
+            engine,
+            pool,
+            hasher: Arc::default(),
+            figures: Arc::default(),
+        }
+    }
+
+    /// Lets go of the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// All pages.
+pub fn router(mission: Mission) -> Router {
+    let inside = Router::new()
+        .route("/", get(pages::home::show))
+        .route("/sagas", get(pages::sagas::show))
+        .route("/sagas/{id}", get(pages::saga::show))
+        .route("/sagas/{id}/act", get(pages::act::show).post(pages::act::act))
+        .route("/stuck", get(pages::stuck::show))
+        .route("/audit", get(pages::stuck::trail))
+        .route("/logout", post(pages::login::logout))
+        .layer(from_fn_with_state(mission.clone(), layers::session));
+    let outside = Router::new()
+        .route("/login", get(pages::login::show).post(pages::login::login))
+        .route("/login/link", get(pages::login::link).post(pages::login::use_link))
+        .route("/assets/{name}", get(pages::assets::get));
+    inside
+        .merge(outside)
+        .fallback(pages::not_found)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(layers::same_origin))
+        .layer(from_fn(layers::headers))
+        .with_state(mission)
+}

@@ -1,0 +1,58 @@
+//! Every limit of mission control, with its reason.
+
+use std::time::Duration;
+
+/// Connections of the dashboard's own: a slow list must not take those that start sagas.
+pub const CONNECTIONS_MAX: u32 = 4;
+/// What one statement may take: whoever asks for more has to narrow the search.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a page waits for one of the connections.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A form: an input of 256 KiB, URL-encoded (up to three times as long), and a reason.
+pub const FORM_BYTES_MAX: usize = 1024 * 1024;
+/// A session that is not used is over.
+pub const SESSION_IDLE: Duration = Duration::from_secs(60 * 60);
+/// A session is over after a shift, used or not.
+pub const SESSION_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+/// Using a session is written down only this often, so that looking at pages isn't writing.
+pub const SESSION_TOUCH: Duration = Duration::from_secs(60);
+/// A one-time link is for now.
+pub const LINK_MAX: Duration = Duration::from_secs(15 * 60);
+/// Passwords hashed at once: each takes 19 MiB and some 50 ms of a core.
+pub const HASHES_MAX: usize = 2;
+/// How long a login waits for its turn to be hashed.
+pub const HASH_WAIT: Duration = Duration::from_secs(5);
+/// Characters of a new password, at least: length is what counts.
+pub const PASSWORD_MIN: usize = 12;
+/// Bytes of a password, at most.
+pub const PASSWORD_MAX: usize = 256;
+/// The delay after failed logins doubles up to here. Not longer: whoever fails on purpose would lock others out.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Failed logins without a delay: typing errors.
+pub const FREE_FAILURES: i32 = 2;
+/// Characters of a reason or a note.
+pub const REASON_MAX: usize = 2_000;
+/// Sagas on a page of the list.
+pub const PAGE_SAGAS: u32 = 50;
+/// Entries of the audit trail on a page.
+pub const PAGE_AUDIT: i64 = 100;
+/// Notes on a saga's page.
+pub const PAGE_NOTES: i64 = 100;
+/// Journal entries that a saga's page shows, and replays for its timeline.
+pub const PAGE_JOURNAL: u32 = 200;
+/// Characters of a journal entry's JSON that a page shows: with all entries of a page, still a small one.
+pub const EVENT_SHOWN_MAX: usize = 1_000;
+/// Characters of JSON that a page shows; the API gives the rest.
+pub const JSON_SHOWN_MAX: usize = 8_000;
+/// Characters of a search.
+pub const SEARCH_MAX: usize = 500;
+/// How far back a list goes that only the order of ids can find: no index narrows it.
+pub const WIDE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// Groups in the stuck inbox.
+pub const INBOX_GROUPS_MAX: i64 = 200;
+/// Rows that a figure of the overview counts at most; it then says "or more".
+pub const COUNT_MAX: i64 = 100_000;
+/// How old the overview's figures may be: any number of open pages ask the database this often.
+pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(3);
+/// A timer this late means that nobody works them off.
+pub const TIMER_LATE: Duration = Duration::from_secs(60);

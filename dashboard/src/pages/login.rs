@@ -1,0 +1,107 @@
+//! Coming in and going out.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Page, html};
+use crate::access::session::{self, Token};
+use crate::app::Mission;
+use crate::error::PageError;
+use crate::store::{audit, sessions, users};
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    name: String,
+    problem: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "link.html")]
+struct LinkPage {
+    token: String,
+}
+
+/// A name and a password.
+#[derive(Deserialize)]
+pub struct Credentials {
+    name: String,
+    password: String,
+}
+
+/// A one-time link's.
+#[derive(Deserialize)]
+pub struct LinkToken {
+    token: String,
+}
+
+/// The form.
+pub async fn show() -> Page {
+    html(&LoginPage {
+        name: String::new(),
+        problem: "",
+    })
+}
+
+/// Lets in who knows a password. Who doesn't is told the same whatever was wrong.
+pub async fn login(State(mission): State<Mission>, headers: HeaderMap, Form(form): Form<Credentials>) -> Page {
+    let candidate = users::begin_login(&mission.pool, &form.name).await?;
+    let (id, hash) = match candidate {
+        Some(candidate) => (Some(candidate.id), candidate.hash),
+        None => (None, None),
+    };
+    let right = mission.hasher.verify(form.password, hash).await?;
+    match id {
+        Some(id) if right => {
+            users::login_succeeded(&mission.pool, id).await?;
+            begin(&mission, &headers, id, &form.name, "login").await
+        }
+        Some(_) | None => {
+            if id.is_some() {
+                audit::done(&mission.pool, &form.name, "failed login", json!({})).await?;
+            }
+            let page = LoginPage {
+                name: form.name,
+                problem: "That didn't work: the name or the password is wrong, or it is too soon after a failed attempt.",
+            };
+            Ok((StatusCode::UNAUTHORIZED, Html(page.render()?)).into_response())
+        }
+    }
+}
+
+/// Asks for a click before the link is used up: programs that look at links ahead don't click.
+pub async fn link(Query(LinkToken { token }): Query<LinkToken>) -> Page {
+    html(&LinkPage { token })
+}
+
+/// Uses a one-time link.
+pub async fn use_link(State(mission): State<Mission>, headers: HeaderMap, Form(form): Form<LinkToken>) -> Page {
+    let user = sessions::take_link(&mission.pool, &session::digest(&form.token)).await?;
+    let (id, name) = user.ok_or_else(|| PageError::Invalid("this link was used already, or is too old".to_owned()))?;
+    begin(&mission, &headers, id, &name, "login by link").await
+}
+
+/// A new session under a new token, whatever the browser had before.
+async fn begin(mission: &Mission, headers: &HeaderMap, id: i64, name: &str, action: &str) -> Page {
+    if let Some(old) = session::token(headers) {
+        sessions::delete(&mission.pool, &session::digest(old)).await?;
+    }
+    let token = Token::random();
+    sessions::insert(&mission.pool, id, &token.digest).await?;
+    audit::done(&mission.pool, name, action, json!({})).await?;
+    let cookie = session::cookie(&token.text, headers);
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
+}
+
+/// Ends the session.
+pub async fn logout(State(mission): State<Mission>, headers: HeaderMap) -> Result<Response, PageError> {
+    if let Some(token) = session::token(&headers) {
+        sessions::delete(&mission.pool, &session::digest(token)).await?;
+    }
+    Ok(([(header::SET_COOKIE, session::no_cookie())], Redirect::to("/login")).into_response())
+}

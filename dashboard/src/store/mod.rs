@@ -1,0 +1,6 @@
+//! The SQL of the schema `ops`, and what the overview asks of the engine's tables.
+
+pub mod audit;
+pub mod figures;
+pub mod sessions;
+pub mod users;

@@ -1,0 +1,229 @@
+//! A saga's page and what can be done there.
+
+use dashboard::Role;
+use reqwest::StatusCode;
+use serde_json::json;
+use workflows::event::{Command, Event};
+use workflows::ids::SagaId;
+
+use crate::control::{Browser, Control};
+use crate::sagas::{HOSTILE, harmless};
+
+/// A saga that waits for an operator, at entry 2.
+async fn stuck(control: &Control) -> SagaId {
+    let input = json!({"about": HOSTILE, "card": "4242", "long": "x".repeat(20_000)});
+    let saga = control.saga("stubborn", input).await;
+    control.fail(saga, "work", "card_declined", HOSTILE).await;
+    saga
+}
+
+async fn act(browser: &mut Browser, saga: SagaId, form: &[(&str, &str)]) -> reqwest::Response {
+    browser.post(&format!("/sagas/{saga}/act"), form).await
+}
+
+async fn status(control: &Control, saga: SagaId) -> (String, u64) {
+    let record = control.engine.saga(saga).await.unwrap().unwrap();
+    (record.summary.status.as_str().to_owned(), record.summary.seq)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_why_it_stands_there() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let saga = stuck(&control).await;
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    harmless(&page);
+    assert!(page.contains("It waits for you"), "{page}");
+    assert!(
+        page.contains("no attempt is left") && page.contains("card_declined"),
+        "{page}"
+    );
+    assert!(
+        page.contains("n-failed") && page.contains("point of no return"),
+        "{page}"
+    );
+    assert!(page.contains("bar-bad") && page.contains("step_failed"), "{page}");
+    assert!(page.contains("Retry work now") && !page.contains("Skip work"), "{page}");
+    assert!(page.contains("4242"), "{page}");
+    assert!(page.len() < 100_000, "{} bytes", page.len());
+
+    let mut viewer = control.logged_in("vera", Role::Viewer).await;
+    let page = viewer.page(&format!("/sagas/{saga}")).await;
+    assert!(!page.contains("4242") && page.contains("•••"), "{page}");
+    assert!(!page.contains("Retry work now"), "{page}");
+    let path = format!("/sagas/{saga}/act?command=retry&step=work");
+    assert_eq!(viewer.get(&path).await.status(), StatusCode::FORBIDDEN);
+    let form = [("command", "pause"), ("reason", "x"), ("seq", "2"), ("stage", "do")];
+    assert_eq!(act(&mut viewer, saga, &form).await.status(), StatusCode::FORBIDDEN);
+    for wrong in ["nonsense", "0193a2b4-0000-7000-8000-000000000000"] {
+        let answer = viewer.get(&format!("/sagas/{wrong}")).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    }
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_shown_first_and_done_with_a_reason() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let saga = stuck(&control).await;
+    let before = status(&control, saga).await;
+    let page = browser
+        .page(&format!("/sagas/{saga}/act?command=retry&step=work"))
+        .await;
+    assert!(page.contains("nobody.works is sent to the queue nobody"), "{page}");
+    assert!(page.contains("The saga is failed, and will be running"), "{page}");
+    harmless(&page);
+    assert_eq!(status(&control, saga).await, before, "a dry run writes nothing");
+
+    let seq = before.1.to_string();
+    let mut form = vec![
+        ("command", "retry"),
+        ("step", "work"),
+        ("seq", seq.as_str()),
+        ("stage", "do"),
+    ];
+    let answer = act(&mut browser, saga, &form).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "without a reason");
+    form.push(("reason", HOSTILE));
+    assert_eq!(act(&mut browser, saga, &form).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(status(&control, saga).await.0, "running");
+    // The same form again, as by another operator who looked at the same page.
+    assert_eq!(
+        act(&mut browser, saga, &form).await.status(),
+        StatusCode::PRECONDITION_FAILED
+    );
+
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(page.contains("olga: "), "{page}");
+    harmless(&page);
+    let trail = browser.page("/audit").await;
+    assert!(trail.contains("done: entry 3"), "{trail}");
+    harmless(&trail);
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_skips_and_compensation_need_an_approver() {
+    let control = Control::start().await;
+    let mut operator = control.logged_in("olga", Role::Operator).await;
+    let saga = stuck(&control).await;
+    for (command, step, text) in [("retry", "work", "{}"), ("skip", "work", ""), ("compensate", "", "")] {
+        let form = [
+            ("command", command),
+            ("step", step),
+            ("text", text),
+            ("reason", "x"),
+            ("seq", "2"),
+            ("stage", "do"),
+        ];
+        let answer = act(&mut operator, saga, &form).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{command}");
+    }
+    let mut approver = control.logged_in("ann", Role::Approver).await;
+    let wrong = [
+        ("command", "retry"),
+        ("step", "work"),
+        ("text", "{not json"),
+        ("stage", "preview"),
+    ];
+    let page = act(&mut approver, saga, &wrong).await.text().await.unwrap();
+    assert!(page.contains("this is not JSON"), "{page}");
+    let edit = [
+        ("command", "retry"),
+        ("step", "work"),
+        ("text", r#"{"card": "5555"}"#),
+        ("stage", "preview"),
+    ];
+    let page = act(&mut approver, saga, &edit).await.text().await.unwrap();
+    assert!(page.contains("What will happen"), "{page}");
+    let seq = status(&control, saga).await.1.to_string();
+    let edit = [
+        edit[0],
+        edit[1],
+        edit[2],
+        ("stage", "do"),
+        ("seq", &seq),
+        ("reason", "typo in the card"),
+    ];
+    assert_eq!(act(&mut approver, saga, &edit).await.status(), StatusCode::SEE_OTHER);
+    let journal = orchestrator::store::reads::journal(control.engine.pool(), saga, 2, 10)
+        .await
+        .unwrap();
+    let Event::Command(command) = &journal[0].event else {
+        panic!("{journal:?}")
+    };
+    assert_eq!(
+        (command.by.as_str(), command.reason.as_str()),
+        ("ann", "typo in the card")
+    );
+    let Command::Retry { input: Some(input), .. } = &command.command else {
+        panic!("{command:?}")
+    };
+    assert_eq!(input, &json!({"card": "5555"}));
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_signal_note_cancel() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let saga = control.saga("patient", json!({"about": "k"})).await;
+    for (command, wanted) in [("pause", "paused"), ("resume", "waiting")] {
+        let seq = status(&control, saga).await.1.to_string();
+        let form = [
+            ("command", command),
+            ("reason", "trying"),
+            ("seq", seq.as_str()),
+            ("stage", "do"),
+        ];
+        assert_eq!(
+            act(&mut browser, saga, &form).await.status(),
+            StatusCode::SEE_OTHER,
+            "{command}"
+        );
+        assert_eq!(status(&control, saga).await.0, wanted);
+    }
+    let note = [("command", "note"), ("reason", HOSTILE), ("stage", "do")];
+    assert_eq!(act(&mut browser, saga, &note).await.status(), StatusCode::SEE_OTHER);
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(page.contains("alert(1)"), "{page}");
+    harmless(&page);
+    let seq = status(&control, saga).await.1.to_string();
+    let signal = [
+        ("command", "signal"),
+        ("step", "go"),
+        ("text", "{\"a\":1}"),
+        ("reason", "x"),
+        ("seq", &seq),
+        ("stage", "do"),
+    ];
+    assert_eq!(act(&mut browser, saga, &signal).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(status(&control, saga).await.0, "completed");
+    let cancel = browser.page(&format!("/sagas/{saga}/act?command=cancel")).await;
+    assert!(
+        cancel.contains("cancel is not possible") && !cancel.contains("What will happen"),
+        "{cancel}"
+    );
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inbox_groups_what_is_stuck() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("vera", Role::Viewer).await;
+    for _ in 0..3 {
+        stuck(&control).await;
+    }
+    control.saga("patient", json!({"about": "k"})).await;
+    let page = browser.page("/stuck").await;
+    assert!(page.contains("card_declined") && page.contains(">3<"), "{page}");
+    assert!(page.contains("error%3Acard_declined"), "{page}");
+    harmless(&page);
+    let page = browser.page("/").await;
+    assert!(
+        page.contains("stubborn") && page.contains("patient") && page.contains(">4<"),
+        "{page}"
+    );
+    control.stop().await;
+}

@@ -1,0 +1,196 @@
+//! An engine with its dashboard, and browsers that keep cookies.
+
+use dashboard::{Mission, Role, operators};
+use orchestrator::{Engine, EngineOptions, NewSaga};
+use reqwest::redirect::Policy;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use testkit::TestDatabase;
+use transport::InProcessBroker;
+use workflows::event::Event;
+use workflows::ids::SagaId;
+use workflows::protocol::{Outcome, Role as TaskRole, TaskResult, Token};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+pub struct Control {
+    pub engine: Engine,
+    pub database: TestDatabase,
+    base: String,
+    mission: Mission,
+    server: tokio::task::JoinHandle<()>,
+    _broker: InProcessBroker,
+}
+
+impl Control {
+    pub async fn start() -> Control {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let database = testkit::migrated_database().await;
+        let broker = InProcessBroker::start(4).unwrap();
+        let options = EngineOptions {
+            connections: 3,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::start(options, database.pool.clone(), broker.config("test"))
+            .await
+            .unwrap();
+        for definition in definitions() {
+            let definition = serde_json::from_value(definition).unwrap();
+            engine.definitions().deploy(definition).await.unwrap();
+        }
+        let mission = Mission::new(engine.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = dashboard::router(mission.clone());
+        let server = tokio::spawn(async move { axum_serve(listener, router).await });
+        Control {
+            engine,
+            database,
+            base,
+            mission,
+            server,
+            _broker: broker,
+        }
+    }
+
+    pub async fn stop(self) {
+        self.server.abort();
+        self.mission.close().await;
+        self.engine.shutdown().await;
+    }
+
+    /// A browser of nobody's.
+    pub fn browser(&self) -> Browser {
+        let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+        Browser {
+            client,
+            base: self.base.clone(),
+            cookie: None,
+        }
+    }
+
+    /// A browser that is logged in.
+    pub async fn logged_in(&self, name: &str, role: Role) -> Browser {
+        operators::add(&self.database.pool, name, role, PASSWORD).await.unwrap();
+        let mut browser = self.browser();
+        let answer = browser.log_in(name, PASSWORD).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        browser
+    }
+
+    /// A saga of this workflow.
+    pub async fn saga(&self, workflow: &str, input: Value) -> SagaId {
+        let new = NewSaga {
+            workflow: workflow.to_owned(),
+            input,
+            ..NewSaga::default()
+        };
+        self.engine.start_saga(new).await.unwrap().id
+    }
+
+    /// A worker's definite failure of an attempt.
+    pub async fn fail(&self, saga: SagaId, step: &str, code: &str, message: &str) {
+        let outcome = Outcome::Failed {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            retryable: false,
+            details: json!({"card": "4242 secret"}),
+        };
+        self.answer(saga, step, outcome).await;
+    }
+
+    /// A worker's answer to the attempt of `step` that is in flight.
+    pub async fn answer(&self, saga: SagaId, step: &str, outcome: Outcome) {
+        let record = self.engine.saga(saga).await.unwrap().unwrap();
+        let epochs: Vec<(u32, u32)> = record
+            .state
+            .active
+            .values()
+            .filter_map(|active| match active {
+                workflows::state::Active::Step(work) => Some((work.epoch, work.attempt)),
+                _other => None,
+            })
+            .collect();
+        for (epoch, attempt) in epochs {
+            let token = Token {
+                saga,
+                step: step.to_owned(),
+                role: TaskRole::Run,
+                attempt,
+                epoch,
+            };
+            let result = TaskResult {
+                token,
+                outcome: outcome.clone(),
+            };
+            self.engine.send_event(saga, Event::Result(result), None).await.unwrap();
+        }
+    }
+}
+
+async fn axum_serve(listener: tokio::net::TcpListener, router: axum::Router) {
+    axum::serve(listener, router).await.unwrap();
+}
+
+/// What a browser does with cookies and origins.
+pub struct Browser {
+    client: reqwest::Client,
+    pub base: String,
+    pub cookie: Option<String>,
+}
+
+impl Browser {
+    pub async fn send(&mut self, method: Method, path: &str, form: Option<&[(&str, &str)]>) -> Response {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", format!("other=1; {cookie}"));
+        }
+        if let Some(form) = form {
+            request = request.header("sec-fetch-site", "same-origin").form(form);
+        }
+        let answer = request.send().await.unwrap();
+        if let Some(set) = answer.headers().get("set-cookie") {
+            self.cookie = set.to_str().unwrap().split(';').next().map(str::to_owned);
+        }
+        answer
+    }
+
+    pub async fn get(&mut self, path: &str) -> Response {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// A page that is there.
+    pub async fn page(&mut self, path: &str) -> String {
+        let answer = self.get(path).await;
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        text
+    }
+
+    pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Response {
+        self.send(Method::POST, path, Some(form)).await
+    }
+
+    pub async fn log_in(&mut self, name: &str, password: &str) -> Response {
+        self.post("/login", &[("name", name), ("password", password)]).await
+    }
+}
+
+fn definitions() -> Vec<Value> {
+    vec![
+        json!({
+            "name": "patient", "version": 1, "business_key": "input.about",
+            "flow": [{"kind": "wait_for", "name": "go", "signal": "go", "deadline": "1h", "on_deadline": {"to": "compensate"}}]}),
+        json!({
+            "name": "stubborn", "version": 1, "business_key": "input.about",
+            "flow": [
+                {"kind": "step", "name": "work", "activity": "nobody.works", "queue": "nobody", "attempt_timeout": "1h",
+                 "retry": {"max_attempts": 1}, "input": {"card": "=input.card"}, "otherwise": {"to": "operator"}},
+                {"kind": "pivot", "name": "point"},
+                {"kind": "parallel", "name": "both", "branches": [
+                    [{"kind": "sleep", "name": "rest", "duration": "1h"}],
+                    [{"kind": "scope", "name": "part", "deadline": "2h", "on_deadline": {"to": "continue"}, "flow": [
+                        {"kind": "step", "name": "late", "activity": "nobody.late", "queue": "nobody", "attempt_timeout": "1h"}]}]]}]}),
+    ]
+}

@@ -1,0 +1,7 @@
+//! Mission control through HTTP, over an engine and Postgres.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod acting;
+mod control;
+mod sagas;
