@@ -103,7 +103,7 @@ const HOMES: [(&str, Home); 26] = [
 ];
 
 /// Statements that reach across groups, by a part of their text, and what is to be done about each. No others may come.
-const EXCEPTIONS: [(&str, &str); 2] = [
+const EXCEPTIONS: [(&str, &str); 3] = [
     (
         "insert into saga.start_keys",
         "the engine's batch: its keys and its outbox row need statements of their own, and the rest is to be cut by node",
@@ -112,11 +112,15 @@ const EXCEPTIONS: [(&str, &str); 2] = [
         "update saga.firings as firing set open = false",
         "looks at the sagas that schedules began, outside of every booking: to be asked for by their ids first",
     ),
+    (
+        "select o.outbox, o.outbox_seconds, t.late_timers",
+        "mission control's overview: three questions in one, only read; a cluster is asked them one by one",
+    ),
 ];
 
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
-const EVERY_NODE: [(&str, &str); 9] = [
+const EVERY_NODE: [(&str, &str); 12] = [
     (
         "from ticketing.holds\n         where status = 'held'",
         "the safety net's sweep",
@@ -140,6 +144,18 @@ const EVERY_NODE: [(&str, &str); 9] = [
     (
         "where ended_at is null and id > $1 order by id",
         "redispatch after an outage",
+    ),
+    (
+        "select workflow, status, count(*) as sagas",
+        "mission control's overview: live sagas",
+    ),
+    (
+        "count(*) filter (where status = 'completed')",
+        "mission control's overview: minutes",
+    ),
+    (
+        "select workflow, coalesce(failure_step, '') as step",
+        "mission control's stuck inbox",
     ),
 ];
 
