@@ -20,6 +20,6 @@ mod view;
 
 pub mod tickets;
 
-pub use advance::{Applied, Refused, Transition, advance, apply, rebuild, start};
+pub use advance::{Applied, Refused, Transition, advance, apply, rebuild, replay, start};
 pub use compile::{Compiled, Problem};
 pub use view::{SagaView, StepView, view};

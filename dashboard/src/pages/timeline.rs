@@ -7,8 +7,7 @@ use workflows::effect::Effect;
 use workflows::event::Event;
 use workflows::ids::{SagaId, Timestamp};
 use workflows::protocol::{Outcome, Role, Token};
-use workflows::state::State;
-use workflows::{Compiled, advance, start};
+use workflows::{Compiled, replay};
 
 use super::graph::escape;
 use super::text::span;
@@ -97,17 +96,8 @@ fn bars<'a>(
     saga: SagaId,
     journal: impl Iterator<Item = (Timestamp, &'a Event)>,
 ) -> Option<Vec<Bar>> {
-    let mut state: Option<State> = None;
     let mut bars: Vec<Bar> = Vec::new();
-    for (at, event) in journal {
-        let step = match (state.take(), event) {
-            (None, Event::Started { input, traceparent }) => {
-                start(definition, saga, input.clone(), traceparent.clone(), at)
-            }
-            (Some(state), event) => advance(definition, saga, state, event, at),
-            (None, _) => return None,
-        };
-        let transition = step.ok()?;
+    let replayed = replay(definition, saga, journal, |at, event, transition| {
         if let Event::Result(result) = event {
             let open = bars
                 .iter_mut()
@@ -132,9 +122,8 @@ fn bars<'a>(
                 });
             }
         }
-        state = Some(transition.state);
-    }
-    Some(bars)
+    });
+    replayed.is_ok().then_some(bars)
 }
 
 fn ended(outcome: &Outcome) -> Option<(&'static str, String)> {

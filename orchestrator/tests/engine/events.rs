@@ -32,11 +32,7 @@ fn signal(id: &str, name: &str) -> Signal {
 async fn waiting_gives_the_end() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(workflows::tickets::reference::definition())
-        .await
-        .unwrap();
+    deploy(&engine, workflows::tickets::reference::definition()).await;
     world.worker("reference", reference);
     let (started, record) = engine.start_saga_and_wait(reference_saga(20), LIMIT).await.unwrap();
     let record = record.unwrap();
@@ -56,7 +52,7 @@ async fn signals_are_taken_once_and_may_come_early() {
                        "on_deadline": {"to": "compensate"}},
                       {"kind": "wait_for", "name": "shipped", "signal": "shipped", "deadline": "1h",
                        "on_deadline": {"to": "compensate"}}]);
-    engine.definitions().deploy(definition("waits", wait)).await.unwrap();
+    deploy(&engine, definition("waits", wait)).await;
     let id = SagaId(Uuid::now_v7());
     assert_eq!(
         engine.signal(id, signal("s1", "paid")).await.unwrap(),
@@ -96,7 +92,7 @@ async fn a_signal_parked_while_its_saga_begins_is_delivered() {
     let engine = world.engine().await;
     let wait = json!([{"kind": "wait_for", "name": "paid", "signal": "paid", "deadline": "1h",
                        "on_deadline": {"to": "compensate"}}]);
-    engine.definitions().deploy(definition("waits", wait)).await.unwrap();
+    deploy(&engine, definition("waits", wait)).await;
     let started = engine.start_saga(saga("waits", json!({}))).await.unwrap();
     // As if another replica had not yet seen the saga.
     sqlx::query("insert into saga.signals (saga_id, id, signal, delivered) values ($1, 's', $2, false)")
@@ -120,11 +116,7 @@ async fn timers_fire_and_attempts_run_out() {
     slow["attempt_timeout"] = json!("2s");
     slow["retry"] = json!({"initial": "100ms", "max_attempts": null});
     let flow = json!([{"kind": "sleep", "name": "nap", "duration": "200ms"}, slow]);
-    engines[0]
-        .definitions()
-        .deploy(definition("timed", flow))
-        .await
-        .unwrap();
+    deploy(&engines[0], definition("timed", flow)).await;
     let seen = Mutex::new(HashSet::new());
     // The first task of each saga is never answered.
     world.worker("work", move |task| {
@@ -134,10 +126,7 @@ async fn timers_fire_and_attempts_run_out() {
             succeed(task)
         }
     });
-    let started = engines[0]
-        .start_sagas((0..30).map(|n| saga("timed", json!(n))).collect())
-        .await;
-    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    let ids = start_all(&engines[0], (0..30).map(|n| saga("timed", json!(n)))).await;
     assert_eq!(
         settle(&engines[1], &ids).await,
         BTreeMap::from([(Status::Completed, 30)])
@@ -149,11 +138,7 @@ async fn timers_fire_and_attempts_run_out() {
 async fn commands_are_carried_out_or_refused() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     let started = engine.start_saga(saga("one", json!(1))).await.unwrap();
     let paused = engine
         .command(started.id, command(Command::Pause {}), Some(1))

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use uuid::Uuid;
-use workflows::ids::SagaId;
 use workflows::protocol::Outcome;
 use workflows::state::Status;
 
@@ -17,16 +16,11 @@ use crate::support::*;
 async fn results_that_come_again_change_nothing() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(workflows::tickets::reference::definition())
-        .await
-        .unwrap();
+    deploy(&engine, workflows::tickets::reference::definition()).await;
     world.worker("reference", |task| {
         [reference(task), reference(task), reference(task)].concat()
     });
-    let started = engine.start_sagas((1..=60).map(reference_saga).collect()).await;
-    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    let ids = start_all(&engine, (1..=60).map(reference_saga)).await;
     let counts = settle(&engine, &ids).await;
     assert_eq!(
         counts,
@@ -39,11 +33,7 @@ async fn results_that_come_again_change_nothing() {
 async fn cut_connections_lose_nothing() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(workflows::tickets::reference::definition())
-        .await
-        .unwrap();
+    deploy(&engine, workflows::tickets::reference::definition()).await;
     world.worker("reference", reference);
     let pool = world.database.pool.clone();
     let cutting = tokio::spawn(async move {
@@ -60,10 +50,7 @@ async fn cut_connections_lose_nothing() {
     });
     let mut ids = Vec::new();
     for wave in 0..30 {
-        let started = engine
-            .start_sagas((0..20).map(|n| reference_saga(wave * 20 + n + 1)).collect())
-            .await;
-        ids.extend(started.into_iter().map(|started| started.unwrap().id));
+        ids.extend(start_all(&engine, (0..20).map(|n| reference_saga(wave * 20 + n + 1))).await);
     }
     cutting.await.unwrap();
     let counts = settle(&engine, &ids).await;
@@ -83,11 +70,7 @@ async fn cut_connections_lose_nothing() {
 async fn what_nobody_can_read_blocks_nobody() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     let stranger = format!(
         r#"{{"v":1,"worker":"w","results":[{{"token":{{"saga":"{}","step":"a","role":"run","attempt":1,"epoch":1}},
             "outcome":"succeeded","output":null}}]}}"#,
@@ -97,10 +80,7 @@ async fn what_nobody_can_read_blocks_nobody() {
         world.send_result(payload).await;
     }
     world.worker("work", succeed);
-    let started = engine
-        .start_sagas((0..20).map(|n| saga("one", json!(n))).collect())
-        .await;
-    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    let ids = start_all(&engine, (0..20).map(|n| saga("one", json!(n)))).await;
     assert_eq!(settle(&engine, &ids).await, BTreeMap::from([(Status::Completed, 20)]));
     world.audit(&engine).await;
 }
@@ -109,11 +89,7 @@ async fn what_nobody_can_read_blocks_nobody() {
 async fn odd_text_from_workers_is_stored() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     world.worker("work", |_| {
         vec![Outcome::Failed {
             code: "nul \0 ' \" ü".into(),
@@ -134,11 +110,7 @@ async fn odd_text_from_workers_is_stored() {
 async fn lost_tasks_are_sent_again() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     let seen = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&seen);
     world.worker("work", move |task| {
@@ -149,10 +121,7 @@ async fn lost_tasks_are_sent_again() {
             succeed(task)
         }
     });
-    let started = engine
-        .start_sagas((0..10).map(|n| saga("one", json!(n))).collect())
-        .await;
-    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    let ids = start_all(&engine, (0..10).map(|n| saga("one", json!(n)))).await;
     until("all tasks were lost", async || seen.load(Ordering::Relaxed) >= 10).await;
     assert_eq!(engine.redispatch_all().await.unwrap(), 10);
     assert_eq!(settle(&engine, &ids).await, BTreeMap::from([(Status::Completed, 10)]));

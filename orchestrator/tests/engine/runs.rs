@@ -25,14 +25,9 @@ fn command(command: Command) -> CommandEvent {
 async fn sagas_run_to_their_ends() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(workflows::tickets::reference::definition())
-        .await
-        .unwrap();
+    deploy(&engine, workflows::tickets::reference::definition()).await;
     world.worker("reference", reference);
-    let started = engine.start_sagas((1..=200).map(reference_saga).collect()).await;
-    let ids: Vec<SagaId> = started.into_iter().map(|started| started.unwrap().id).collect();
+    let ids = start_all(&engine, (1..=200).map(reference_saga)).await;
     let counts = settle(&engine, &ids).await;
     assert_eq!(
         counts,
@@ -74,11 +69,7 @@ async fn sagas_run_to_their_ends() {
 async fn replicas_share_the_work_and_never_fight() {
     let mut world = World::new().await;
     let engines = [world.engine().await, world.engine().await];
-    engines[0]
-        .definitions()
-        .deploy(definition("two", json!([step("a"), step("b")])))
-        .await
-        .unwrap();
+    deploy(&engines[0], definition("two", json!([step("a"), step("b")]))).await;
     world.worker("work", succeed);
     // Both replicas send every saga commands all the while.
     let started = engines[0]
@@ -120,11 +111,7 @@ async fn another_replica_publishes_what_a_dead_one_left() {
             ..options()
         })
         .await;
-    dying
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&dying, definition("one", json!([step("a")]))).await;
     let started = dying.start_saga(saga("one", json!(1))).await.unwrap();
     dying.crash();
     drop(dying);
@@ -145,11 +132,7 @@ async fn what_is_old_is_removed() {
             ..options()
         })
         .await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     world.worker("work", succeed);
     let started = engine.start_saga(saga("one", json!(1))).await.unwrap();
     settle(&engine, &[started.id]).await;

@@ -13,11 +13,7 @@ use crate::support::*;
 async fn a_key_gives_one_saga() {
     let mut world = World::new().await;
     let engines = [world.engine().await, world.engine().await];
-    engines[0]
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engines[0], definition("one", json!([step("a")]))).await;
     engines[1].definitions().refresh().await.unwrap();
     world.worker("work", succeed);
     let keyed = |input: Value| NewSaga {
@@ -49,11 +45,7 @@ async fn a_key_gives_one_saga() {
 async fn bad_starts_are_refused_by_themselves() {
     let mut world = World::new().await;
     let engine = world.engine().await;
-    engine
-        .definitions()
-        .deploy(definition("one", json!([step("a")])))
-        .await
-        .unwrap();
+    deploy(&engine, definition("one", json!([step("a")]))).await;
     world.worker("work", succeed);
     let good = saga("one", json!(1));
     let bad = [

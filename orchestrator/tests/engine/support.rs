@@ -211,6 +211,17 @@ pub fn step(name: &str) -> Value {
            "attempt_timeout": "30s"})
 }
 
+/// Deploys a definition.
+pub async fn deploy(engine: &Engine, definition: Definition) {
+    engine.definitions().deploy(definition).await.unwrap();
+}
+
+/// Starts sagas, none of which may be refused.
+pub async fn start_all(engine: &Engine, sagas: impl Iterator<Item = NewSaga>) -> Vec<SagaId> {
+    let started = engine.start_sagas(sagas.collect()).await;
+    started.into_iter().map(|started| started.unwrap().id).collect()
+}
+
 /// Waits until all sagas have settled; gives how many there are of each status.
 pub async fn settle(engine: &Engine, sagas: &[SagaId]) -> BTreeMap<Status, usize> {
     let mut counts = BTreeMap::new();

@@ -169,13 +169,23 @@ pub fn rebuild<'a>(
     saga: SagaId,
     journal: impl IntoIterator<Item = (Timestamp, &'a Event)>,
 ) -> Result<Option<State>, Refused> {
+    replay(definition, saga, journal, |_, _, _| {})
+}
+
+/// The same, showing each entry with the transition that came of it.
+pub fn replay<'a>(
+    definition: &Compiled,
+    saga: SagaId,
+    journal: impl IntoIterator<Item = (Timestamp, &'a Event)>,
+    mut show: impl FnMut(Timestamp, &'a Event, &Transition),
+) -> Result<Option<State>, Refused> {
     let mut state: Option<State> = None;
     for (now, event) in journal {
-        state = Some(match (state, event) {
+        let transition = match (state, event) {
             (None, Event::Started { input, traceparent }) => {
-                start(definition, saga, input.clone(), traceparent.clone(), now)?.state
+                start(definition, saga, input.clone(), traceparent.clone(), now)?
             }
-            (Some(state), event) => advance(definition, saga, state, event, now)?.state,
+            (Some(state), event) => advance(definition, saga, state, event, now)?,
             (None, _) => {
                 return Err(Refused {
                     event: "rebuild".to_owned(),
@@ -183,7 +193,9 @@ pub fn rebuild<'a>(
                     hint: "a journal begins with `started`".to_owned(),
                 });
             }
-        });
+        };
+        show(now, event, &transition);
+        state = Some(transition.state);
     }
     Ok(state)
 }
