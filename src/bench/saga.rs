@@ -16,6 +16,11 @@ const LIMIT_SAGAS_MAX: u64 = 50_000;
 /// Sagas run before the measurement, at most: as many as are measured, until the broker's just-in-time compiler has done most
 /// of its work.
 const WARM_UP_SAGAS_MAX: u64 = 30_000;
+/// Sagas in flight while warming up, at least. A broker that has served for a day has long been compiled; one saga
+/// at a time would take a quarter of an hour to get it there.
+const WARM_UP_CONCURRENCY: u32 = 64;
+/// How many sagas warm up for each one measured, where few are in flight.
+const WARM_UP_FACTOR: u64 = 20;
 
 /// Runs the reference workload and prints what it found. Fails if the tables don't agree.
 pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
@@ -36,8 +41,12 @@ pub async fn run(args: &SagaArgs, output: Output) -> anyhow::Result<()> {
 async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
     let say = |line: &str| eprintln!("bench: {line}");
     let stage = Stage::set(args, &say).await?;
-    let warm_up = args
-        .sagas
+    let factor = if args.concurrency < WARM_UP_CONCURRENCY {
+        WARM_UP_FACTOR
+    } else {
+        1
+    };
+    let warm_up = (args.sagas * factor)
         .min(WARM_UP_SAGAS_MAX)
         .max(u64::from(args.concurrency))
         .max(check::DECLINED_EVERY);
@@ -46,7 +55,7 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
     say("warming up");
     let seen = load::run(&stage.targets, "F", 1, 1).await.context("the first saga")?;
     refuse_failures("the first saga", &seen, &stage)?;
-    let seen = load::run(&stage.targets, "W", warm_up, args.concurrency)
+    let seen = load::run(&stage.targets, "W", warm_up, args.concurrency.max(WARM_UP_CONCURRENCY))
         .await
         .context("warming up")?;
     refuse_failures("warming up", &seen, &stage)?;

@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::config::{KafkaConfig, QuietContext};
 use crate::error::TransportError;
@@ -120,11 +120,6 @@ impl Producer {
     /// The same, for a caller who keeps the message to send it again should this fail.
     pub fn send_copy(&self, message: &Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
         acknowledged(self.enqueue(Cow::Borrowed(message)))
-    }
-    /// Messages that the broker has not acknowledged yet.
-    pub fn unacknowledged(&self) -> usize {
-        let queue = self.lock();
-        queue.overflow.len() + usize::try_from(queue.client.in_flight_count()).unwrap_or(0)
     }
 
     fn enqueue(&self, message: Cow<'_, Outgoing>) -> Sent {
