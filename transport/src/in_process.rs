@@ -4,9 +4,10 @@
 //! 100,000 messages a partition, dropping the oldest, and forgets everything when it ends; sagas survive both. It
 //! cannot create topics on request, so its owner watches a topic of wishes ([`WISHES_TOPIC`]) and grants them.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -21,10 +22,31 @@ use crate::producer::{Outgoing, Producer};
 
 /// Carries the names of topics that clients would like to be created; only this broker has it, so it tells it from others.
 pub(crate) const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
+/// The mock cluster's word for all of its brokers.
+const EVERY_BROKER: i32 = -1;
 /// How often the owner looks whether it shall do something else than wait for wishes.
 const TURN: Duration = Duration::from_millis(20);
+/// With nothing sent for so long, a broker that may rests.
+const REST_AFTER: Duration = Duration::from_secs(5);
+/// How late a resting broker answers, and so how late the first message after a rest may come.
+const REST_DELAY: Duration = Duration::from_millis(250);
 /// How long the broker's first sign of life may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a producer of this process last sent something, in milliseconds since the first look at it.
+static LAST_SENT_MS: AtomicU64 = AtomicU64::new(0);
+static CLOCK: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Notes that a producer of this process sends something: a broker that rests wakes up.
+pub(crate) fn note_sending() {
+    LAST_SENT_MS.store(CLOCK.elapsed().as_millis() as u64, Ordering::Relaxed);
+}
+
+fn quiet_for() -> Duration {
+    CLOCK
+        .elapsed()
+        .saturating_sub(Duration::from_millis(LAST_SENT_MS.load(Ordering::Relaxed)))
+}
 
 /// A broker inside this process; gone when dropped, with all it held.
 pub struct InProcessBroker {
@@ -37,6 +59,7 @@ pub struct InProcessBroker {
 enum Command {
     Create(Vec<String>, mpsc::Sender<Result<(), KafkaError>>),
     SetDown(bool, mpsc::Sender<Result<(), KafkaError>>),
+    RestWhenIdle,
     Leave,
 }
 
@@ -102,6 +125,14 @@ impl InProcessBroker {
         self.order(|answer| Command::SetDown(down, answer))
     }
 
+    /// From now on the broker rests while no producer of this process sends anything: it answers a quarter of a second late
+    /// then. Otherwise each consumer asks it for messages 200 times a second, because it can't hold an empty fetch until a message
+    /// comes; half a dozen of them take a tenth of a core.
+    pub fn rest_when_idle(&self) {
+        // Gone is as good as resting.
+        let _ = self.commands.send(Command::RestWhenIdle);
+    }
+
     fn order(
         &self,
         command: impl FnOnce(mpsc::Sender<Result<(), KafkaError>>) -> Command,
@@ -143,6 +174,8 @@ struct Owner {
     cluster: MockCluster<'static, DefaultProducerContext>,
     wishes: BaseConsumer<QuietContext>,
     partitions: i32,
+    may_rest: bool,
+    resting: bool,
 }
 
 impl Owner {
@@ -163,10 +196,12 @@ impl Owner {
             cluster,
             wishes,
             partitions,
+            may_rest: false,
+            resting: false,
         })
     }
 
-    fn run(self, orders: &mpsc::Receiver<Command>) {
+    fn run(mut self, orders: &mpsc::Receiver<Command>) {
         loop {
             loop {
                 match orders.try_recv() {
@@ -174,20 +209,34 @@ impl Owner {
                         let _ = answer.send(topics.iter().try_for_each(|topic| self.create(topic)));
                     }
                     Ok(Command::SetDown(true, answer)) => {
-                        let _ = answer.send(self.cluster.broker_down(-1));
+                        let _ = answer.send(self.cluster.broker_down(EVERY_BROKER));
                     }
                     Ok(Command::SetDown(false, answer)) => {
-                        let _ = answer.send(self.cluster.broker_up(-1));
+                        let _ = answer.send(self.cluster.broker_up(EVERY_BROKER));
                     }
+                    Ok(Command::RestWhenIdle) => self.may_rest = true,
                     Ok(Command::Leave) | Err(mpsc::TryRecvError::Disconnected) => return,
                     Err(mpsc::TryRecvError::Empty) => break,
                 }
             }
+            self.rest_or_wake();
             match self.wishes.poll(TURN) {
                 Some(Ok(message)) => self.grant(message.payload().unwrap_or_default()),
                 Some(Err(error)) => tracing::debug!(%error, "waiting for wishes"),
                 None => {}
             }
+        }
+    }
+
+    fn rest_or_wake(&mut self) {
+        let resting = self.may_rest && quiet_for() >= REST_AFTER;
+        if resting == self.resting {
+            return;
+        }
+        let delay = if resting { REST_DELAY } else { Duration::ZERO };
+        match self.cluster.broker_round_trip_time(EVERY_BROKER, delay) {
+            Ok(()) => self.resting = resting,
+            Err(error) => tracing::warn!(%error, "the in-process broker could not change its pace"),
         }
     }
 

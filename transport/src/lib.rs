@@ -10,6 +10,7 @@ pub mod reconnect;
 mod admin;
 mod config;
 mod consumer;
+mod delivery;
 mod envelope;
 mod error;
 mod in_process;

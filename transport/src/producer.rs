@@ -9,11 +9,11 @@ use futures::channel::oneshot;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::config::{KafkaConfig, QuietContext};
+use crate::config::KafkaConfig;
+use crate::delivery::{DeliveringProducer, Delivery};
 use crate::error::TransportError;
+use crate::in_process;
 
 /// Messages that librdkafka holds for the broker, at most. A message is an envelope of up to a hundred items, so this is
 /// minutes of work; whoever has produced more should wait for acknowledgements.
@@ -43,6 +43,19 @@ pub struct Outgoing {
     pub payload: Vec<u8>,
 }
 
+impl Outgoing {
+    pub(crate) fn kafka_headers(&self) -> Option<OwnedHeaders> {
+        let all = OwnedHeaders::new_with_capacity(self.headers.len());
+        let header = |all: OwnedHeaders, (key, value): &(String, String)| {
+            all.insert(Header {
+                key,
+                value: Some(value.as_bytes()),
+            })
+        };
+        (!self.headers.is_empty()).then(|| self.headers.iter().fold(all, header))
+    }
+}
+
 /// A cheap handle on one idempotent Kafka producer.
 #[derive(Clone)]
 pub struct Producer {
@@ -56,7 +69,7 @@ struct Shared {
 }
 
 struct Queue {
-    client: FutureProducer<QuietContext>,
+    client: DeliveringProducer,
     /// Messages for which librdkafka had no room. While there are any, later ones go behind them.
     overflow: VecDeque<Waiting>,
     pumping: bool,
@@ -64,12 +77,12 @@ struct Queue {
 
 struct Waiting {
     message: Outgoing,
-    enqueued: oneshot::Sender<Result<DeliveryFuture, TransportError>>,
+    enqueued: oneshot::Sender<Result<Delivery, TransportError>>,
 }
 
 enum Sent {
-    Enqueued(DeliveryFuture),
-    Overflowed(oneshot::Receiver<Result<DeliveryFuture, TransportError>>),
+    Enqueued(Delivery),
+    Overflowed(oneshot::Receiver<Result<Delivery, TransportError>>),
     Refused(TransportError),
 }
 
@@ -89,7 +102,8 @@ impl Producer {
             .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
             .set("queue.buffering.max.messages", CLIENT_QUEUE_MESSAGES_MAX.to_string())
             .set("queue.buffering.max.kbytes", CLIENT_QUEUE_KILOBYTES_MAX.to_string());
-        let client = create(&client_config)?;
+        let client =
+            DeliveringProducer::new(&client_config).map_err(TransportError::kafka("creating the Kafka producer"))?;
         let queue = Queue {
             client,
             overflow: VecDeque::new(),
@@ -114,15 +128,16 @@ impl Producer {
     ///
     /// The message is sent whether or not the future is polled.
     pub fn send(&self, message: Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
-        acknowledged(self.enqueue(Cow::Owned(message)))
+        acknowledged(message.topic.clone(), self.enqueue(Cow::Owned(message)))
     }
 
     /// The same, for a caller who keeps the message to send it again should this fail.
     pub fn send_copy(&self, message: &Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
-        acknowledged(self.enqueue(Cow::Borrowed(message)))
+        acknowledged(message.topic.clone(), self.enqueue(Cow::Borrowed(message)))
     }
 
     fn enqueue(&self, message: Cow<'_, Outgoing>) -> Sent {
+        in_process::note_sending();
         let mut queue = self.lock();
         if queue.overflow.is_empty() {
             match queue.try_send(&message, &self.shared.config) {
@@ -188,58 +203,29 @@ impl Shared {
 }
 
 impl Queue {
-    fn try_send(&mut self, message: &Outgoing, config: &ClientConfig) -> Result<DeliveryFuture, KafkaError> {
-        match self.client.send_result(record(message)) {
-            Ok(delivery) => Ok(delivery),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::Fatal), record)) => {
+    fn try_send(&mut self, message: &Outgoing, config: &ClientConfig) -> Result<Delivery, KafkaError> {
+        match self.client.send(message) {
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::Fatal)) => {
                 // An idempotent producer that lost track of its sequence numbers refuses everything from then on.
                 tracing::warn!("the Kafka producer has failed for good and is replaced");
-                self.client = config.create_with_context(QuietContext)?;
-                self.client.send_result(record).map_err(|(error, _)| error)
+                self.client = DeliveringProducer::new(config)?;
+                self.client.send(message)
             }
-            Err((error, _)) => Err(error),
+            outcome => outcome,
         }
     }
 }
 
-async fn acknowledged(sent: Sent) -> Result<(), TransportError> {
+async fn acknowledged(topic: String, sent: Sent) -> Result<(), TransportError> {
     let delivery = match sent {
         Sent::Enqueued(delivery) => delivery,
         Sent::Overflowed(enqueued) => enqueued.await.map_err(|_| TransportError::Closed)??,
         Sent::Refused(error) => return Err(error),
     };
     match delivery.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((source, message))) => Err(undelivered(rdkafka::Message::topic(&message), source)),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(source)) => Err(undelivered(&topic, source)),
         Err(_) => Err(TransportError::Closed),
-    }
-}
-
-fn create(config: &ClientConfig) -> Result<FutureProducer<QuietContext>, TransportError> {
-    config
-        .create_with_context(QuietContext)
-        .map_err(TransportError::kafka("creating the Kafka producer"))
-}
-
-fn record(message: &Outgoing) -> FutureRecord<'_, [u8], [u8]> {
-    let headers = (!message.headers.is_empty()).then(|| {
-        message.headers.iter().fold(
-            OwnedHeaders::new_with_capacity(message.headers.len()),
-            |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(value.as_bytes()),
-                })
-            },
-        )
-    });
-    FutureRecord {
-        topic: &message.topic,
-        partition: Some(message.partition),
-        payload: Some(message.payload.as_slice()),
-        key: message.key.as_deref(),
-        timestamp: None,
-        headers,
     }
 }
 

@@ -126,3 +126,34 @@ async fn an_outage_delays_and_loses_nothing() {
         assert_eq!(message.payload().unwrap(), n.to_string().as_bytes());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_may_rest_and_wakes_when_something_is_sent() {
+    /// A resting broker answers at least so late.
+    const REST: Duration = Duration::from_millis(250);
+    let broker = InProcessBroker::start(1).unwrap();
+    let config = broker.config("test");
+    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let consumer = GroupConsumer::new(&config, BrokerKind::InProcess, "group", &[TOPIC]).unwrap();
+    let producer = Producer::new(&config).unwrap();
+    let answer_takes = async || {
+        let asked = std::time::Instant::now();
+        committed_offsets(&config, "group", TOPIC).await.unwrap();
+        asked.elapsed()
+    };
+    broker.rest_when_idle();
+    let rests = async { while answer_takes().await < REST {} };
+    timeout(Duration::from_secs(60), rests).await.expect("it never rests");
+
+    // The other tests of this process send too, so only this may be said: what is sent arrives, and keeps it awake.
+    let wakes = async {
+        for n in 0.. {
+            producer.send(message(TOPIC, 0, n)).await.unwrap();
+            assert_eq!(consumer.recv().await.unwrap().offset(), i64::from(n));
+            if answer_takes().await < REST {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), wakes).await.expect("it never wakes");
+}

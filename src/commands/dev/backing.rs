@@ -54,6 +54,7 @@ impl Backing {
         if settings.brokers.is_none() {
             progress.say("starting the in-process Kafka broker");
             let broker = InProcessBroker::start(settings.partitions).context("starting the in-process Kafka broker")?;
+            broker.rest_when_idle();
             settings.brokers = Some(broker.brokers());
             backing.broker = Some(broker);
         }
