@@ -4,8 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
+use primary::{Follower, Servers};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use transport::KafkaConfig;
 use transport::reconnect::retry_until_connected;
@@ -20,27 +21,50 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 #[error("stopped before it had started")]
 pub struct Stopped;
 
-/// A pool, once Postgres answers.
-pub async fn database(url: &Secret, connections: u32, stop: &CancellationToken) -> anyhow::Result<PgPool> {
-    let options = options(url)?;
-    let connect = || pool(connections).connect_with(options.clone());
-    let what = format!("Postgres at {url}");
-    tokio::select! {
-        pool = retry_until_connected(&what, connect) => Ok(pool),
-        () = stop.cancelled() => Err(Stopped.into()),
+/// Connections to Postgres, and what finds its primary.
+pub struct Database {
+    /// The connections.
+    pub pool: PgPool,
+    servers: Servers,
+}
+
+impl Database {
+    /// Keeps the pool, and others that were made from it, on the primary until they are closed, where several servers are named.
+    pub fn follow_primary(&self, others: impl IntoIterator<Item = PgPool>) {
+        let follower = Follower::new(self.servers.clone());
+        follower.take_along(self.pool.clone());
+        others.into_iter().for_each(|pool| follower.take_along(pool));
+        tokio::spawn(async move { follower.run().await });
     }
 }
 
-/// A pool that connects when it is first used.
-pub fn lazy_database(url: &Secret, connections: u32) -> anyhow::Result<PgPool> {
-    Ok(pool(connections).connect_lazy_with(options(url)?))
+/// A pool, once Postgres answers: the server that takes writes, if several are named.
+pub async fn database(url: &Secret, connections: u32, stop: &CancellationToken) -> anyhow::Result<Database> {
+    let servers = servers(url)?;
+    let connect = || async {
+        let primary = servers.primary().await?;
+        anyhow::Ok(pool(connections).connect_with(primary).await?)
+    };
+    let what = format!("Postgres at {url}");
+    let pool = tokio::select! {
+        pool = retry_until_connected(&what, connect) => pool,
+        () = stop.cancelled() => return Err(Stopped.into()),
+    };
+    Ok(Database { pool, servers })
 }
 
-fn options(url: &Secret) -> anyhow::Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url.reveal());
-    Ok(options
+/// A pool that connects when it is first used: to the first server until the primary is known.
+pub fn lazy_database(url: &Secret, connections: u32) -> anyhow::Result<Database> {
+    let servers = servers(url)?;
+    let pool = pool(connections).connect_lazy_with(servers.first().clone());
+    Ok(Database { pool, servers })
+}
+
+fn servers(url: &Secret) -> anyhow::Result<Servers> {
+    let servers = Servers::from_str(url.reveal());
+    Ok(servers
         .with_context(|| format!("reading the database's URL {url}"))?
-        .application_name("sagaline"))
+        .map(|options| options.application_name("sagaline")))
 }
 
 fn pool(connections: u32) -> PgPoolOptions {

@@ -43,6 +43,11 @@ impl Mission {
         }
     }
 
+    /// Its connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Lets go of the connections.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -1,6 +1,8 @@
 //! The cluster on disk: made by `initdb`, given to its user, locked by its owner.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -79,7 +81,7 @@ impl Cluster {
     }
 
     /// Makes the cluster, unless it is there already.
-    pub(crate) fn prepare(&self, progress: &Progress) -> Result<(), Error> {
+    pub(crate) fn prepare(&self, standby_of: Option<&str>, progress: &Progress) -> Result<(), Error> {
         if let Some(found) = major_of(&self.data_dir) {
             return if found == self.binaries.major {
                 self.account.own(&self.data_dir)
@@ -100,9 +102,14 @@ impl Cluster {
         // Made beside its place and moved there once complete: a killed initdb leaves nothing that looks like a cluster.
         let draft = self.data_dir.with_extension("new");
         let _ = std::fs::remove_dir_all(&draft);
-        std::fs::create_dir_all(&draft).map_err(Error::io(format!("making {}", draft.display())))?;
+        std::fs::create_dir_all(&draft)
+            .and_then(|()| std::fs::set_permissions(&draft, Permissions::from_mode(0o700)))
+            .map_err(Error::io(format!("making {}", draft.display())))?;
         self.account.own(&draft)?;
-        self.initdb(&draft)?;
+        match standby_of {
+            None => self.initdb(&draft)?,
+            Some(primary) => self.copy(primary, &draft)?,
+        }
         let _ = std::fs::remove_dir(&self.data_dir);
         std::fs::rename(&draft, &self.data_dir).map_err(Error::io(format!(
             "moving the new cluster to {}",
@@ -111,30 +118,55 @@ impl Cluster {
     }
 
     fn initdb(&self, dir: &Path) -> Result<(), Error> {
+        let dir = dir.as_os_str();
+        let user = OsStr::new(SUPERUSER);
+        let fixed = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"].map(OsStr::new);
+        let arguments = ["--pgdata".as_ref(), dir, "--username".as_ref(), user];
+        self.call("initdb", &[&arguments[..], &fixed[..]].concat())
+    }
+
+    /// A copy of a running server that will follow it.
+    fn copy(&self, primary: &str, dir: &Path) -> Result<(), Error> {
+        let fixed = [
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]
+        .map(OsStr::new);
+        let arguments = [
+            "--dbname".as_ref(),
+            primary.as_ref(),
+            "--pgdata".as_ref(),
+            dir.as_os_str(),
+        ];
+        self.call("pg_basebackup", &[&arguments[..], &fixed[..]].concat())
+    }
+
+    pub(crate) fn promote(&self) -> Result<(), Error> {
+        let dir = self.data_dir.as_os_str();
+        self.call(
+            "pg_ctl",
+            &["promote".as_ref(), "--wait".as_ref(), "--pgdata".as_ref(), dir],
+        )
+    }
+
+    fn call(&self, program: &str, arguments: &[&OsStr]) -> Result<(), Error> {
         let output = self
             .account
-            .command(self.binaries.dir.join("initdb"))
-            .arg("--pgdata")
-            .arg(dir)
-            .args([
-                "--username",
-                SUPERUSER,
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-            ])
+            .command(self.binaries.dir.join(program))
+            .args(arguments)
             .current_dir("/")
             .stdin(Stdio::null())
             .output()
-            .map_err(Error::io("running initdb"))?;
+            .map_err(Error::io(format!("running {program}")))?;
         if output.status.success() {
             return Ok(());
         }
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Err(Error::Program {
-            program: "initdb".into(),
+            program: program.to_owned(),
             output: text,
         })
     }

@@ -49,6 +49,8 @@ pub struct Options {
     pub progress: Progress,
     /// Use the server binaries in this directory and look for no others.
     pub bin_dir: Option<PathBuf>,
+    /// The URL of a running server whose standby this is to be, if the cluster isn't there yet. For tests.
+    pub standby_of: Option<String>,
 }
 
 impl Options {
@@ -61,6 +63,7 @@ impl Options {
             settings: Vec::new(),
             progress: Arc::new(|_| ()),
             bin_dir: None,
+            standby_of: None,
         }
     }
 
@@ -182,7 +185,7 @@ impl LocalPostgres {
         if options.fresh {
             cluster.remove()?;
         }
-        cluster.prepare(&options.progress)?;
+        cluster.prepare(options.standby_of.as_deref(), &options.progress)?;
         (options.progress)("starting PostgreSQL");
         let (server, port) = launch(&cluster, options.port, &options.settings)?;
         Ok(LocalPostgres {
@@ -244,6 +247,14 @@ impl LocalPostgres {
             (self.server, self.port) = (Some(server), port);
         }
         Ok(())
+    }
+
+    /// Makes a standby a server of its own, and returns once it takes writes. For tests.
+    ///
+    /// # Errors
+    /// If it is no standby, or doesn't get there.
+    pub fn promote(&self) -> Result<(), Error> {
+        self.cluster.promote()
     }
 
     /// A crash and a recovery, on the same port. For tests.

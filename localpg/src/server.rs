@@ -110,7 +110,11 @@ impl Server {
             };
             let mut lines = text.lines();
             let ours = lines.next().is_some_and(|pid| pid.trim() == self.pid.to_string());
-            if ours && lines.nth(6).is_some_and(|status| status.trim() == "ready") {
+            if ours
+                && lines
+                    .nth(6)
+                    .is_some_and(|status| ["ready", "standby"].contains(&status.trim()))
+            {
                 return Ok(());
             }
         }

@@ -114,6 +114,11 @@ impl Engine {
         &self.inner.pool
     }
 
+    /// The connections of the hot path.
+    pub fn hot_pool(&self) -> &PgPool {
+        &self.inner.shell.pool
+    }
+
     /// Deployed definitions.
     pub fn definitions(&self) -> &DefinitionCache {
         &self.inner.shell.definitions

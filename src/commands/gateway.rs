@@ -24,7 +24,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let stop = shutdown::on_signal()?;
     // Needs neither the database nor the engine to begin with: without them it answers 503.
-    let pool = connect::lazy_database(url, settings.database_connections)?;
+    let database = connect::lazy_database(url, settings.database_connections)?;
+    database.follow_primary([]);
+    let pool = database.pool;
     let engine = Arc::new(HttpClient::new(&settings.engine_url)?);
     let listener = bind(settings.gateway_listen).await?;
     tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");

@@ -9,7 +9,7 @@ use crate::{cli, connect, platform, shutdown};
 pub async fn run(args: cli::Migrate, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
-    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?;
+    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?.pool;
     connect::migrate(&pool).await?;
     if args.demo_event {
         platform::seed_demo(&pool).await?;

@@ -79,7 +79,7 @@ impl Row for UserRow {
 pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
-    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?;
+    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?.pool;
     match command {
         OperatorCommand::Add { name, role } => {
             operators::add(&pool, &name.name, role, &password()?).await?;

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use dashboard::Mission;
 use orchestrator::client::LocalClient;
+use sqlx::PgPool;
 
 use crate::cli::{self, set};
 use crate::entrance::{Entrance, bind};
@@ -37,17 +38,19 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
         None => None,
     };
 
-    let pool = connect::database(url, settings.database_connections, &stop).await?;
+    let database = connect::database(url, settings.database_connections, &stop).await?;
     if !args.no_migrate {
-        connect::migrate(&pool).await?;
+        connect::migrate(&database.pool).await?;
     }
     let kafka = connect::kafka(&settings, "sagaline-orchestrator")?;
-    let parts = EngineParts::start(&settings, pool, kafka, render, stop.clone()).await?;
+    let parts = EngineParts::start(&settings, database.pool.clone(), kafka, render, stop.clone()).await?;
     if args.deploy_tickets {
         deploy_tickets(&LocalClient::new(parts.engine.clone()), &settings).await?;
     }
     entrance.open(parts.router.clone());
     let mission = Mission::new(parts.engine.clone());
+    let others = [parts.engine.hot_pool(), mission.pool()].map(PgPool::clone);
+    database.follow_primary(others);
     if let Some(dashboard) = &dashboard {
         dashboard.open(dashboard::router(mission.clone()));
     }

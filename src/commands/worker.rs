@@ -32,8 +32,17 @@ pub async fn run(args: cli::Worker, settings: Settings) -> anyhow::Result<()> {
         // Served until the process ends: it is asked how the draining goes.
         tokio::spawn(telemetry::serve(listener, render, move || ready.is_ready()));
     }
-    let pool = connect::database(url, settings.database_connections, &stop).await?;
-    work(&settings, pool, &args.queues, args.concurrency, readiness, stop).await?;
+    let database = connect::database(url, settings.database_connections, &stop).await?;
+    database.follow_primary([]);
+    work(
+        &settings,
+        database.pool,
+        &args.queues,
+        args.concurrency,
+        readiness,
+        stop,
+    )
+    .await?;
     tracing::info!("stopped");
     Ok(())
 }

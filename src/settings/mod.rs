@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use primary::Servers;
 
 pub use catalog::{CATALOG, Entry};
 pub use secret::Secret;
@@ -157,10 +157,7 @@ impl Settings {
 }
 
 fn database_url(text: &str) -> Result<Secret, String> {
-    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err("it must begin with postgres://".into());
-    }
-    PgConnectOptions::from_str(text).map_err(|error| error.to_string())?;
+    Servers::from_str(text).map_err(|error| error.to_string())?;
     Ok(Secret::url(text))
 }
 

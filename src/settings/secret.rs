@@ -46,7 +46,8 @@ impl Secret {
                 }
                 url.to_string()
             }
-            Err(_) => HIDDEN.to_owned(),
+            // Several hosts are no URL by the book.
+            Err(_) => without_password(text).unwrap_or_else(|| HIDDEN.to_owned()),
         };
         Secret {
             text: text.to_owned(),
@@ -58,6 +59,20 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.text
     }
+}
+
+/// `scheme://user:***@hosts/path`, if that is all there is to it.
+fn without_password(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if path.contains("passw") {
+        return None;
+    }
+    Some(match user.split_once(':') {
+        Some((name, _)) => format!("{scheme}://{name}:{HIDDEN}@{hosts}{path}"),
+        None => text.to_owned(),
+    })
 }
 
 impl fmt::Display for Secret {

@@ -69,6 +69,20 @@ fn every_problem_is_listed_at_once_and_no_secret_is_shown() {
 }
 
 #[test]
+fn several_servers_are_taken_and_their_password_is_not_shown() {
+    let url = "postgres://shop:hunter2@one,two:5433/shop?target_session_attrs=read-write";
+    let database = load("", &[("DATABASE_URL", url)], Vec::new())
+        .unwrap()
+        .database
+        .unwrap();
+    assert_eq!(database.reveal(), url);
+    assert_eq!(
+        database.to_string(),
+        "postgres://shop:***@one,two:5433/shop?target_session_attrs=read-write"
+    );
+}
+
+#[test]
 fn what_is_missing_is_named_together() {
     let settings = load("", &[], Vec::new()).unwrap();
     let problems = settings.require(&["database.url", "kafka.brokers"]).unwrap_err();

@@ -12,7 +12,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::buyers::Progress;
-use crate::platform::{PARTITIONS, Platform, Service};
+use crate::platform::{PARTITIONS, Platform, Service, connect};
 
 /// What happens in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Story {
     Kills,
     /// Postgres is shut down as in a crash and started again, several times.
     PostgresRestarts,
+    /// The primary is killed and never seen again; its synchronous standby is promoted.
+    Promotion,
     /// Kafka is stopped for 20 s; before and after, messages are dropped unread and others repeated.
     KafkaOutage,
 }
@@ -47,6 +49,7 @@ pub async fn act(story: Story, platform: &mut Platform, seed: u64, progress: &Pr
     match story {
         Story::Kills => kill_processes(platform, &mut random, || progress.accepted() >= bookings).await,
         Story::PostgresRestarts => restart_postgres(platform, &mut random, progress, bookings).await,
+        Story::Promotion => promote_standby(platform, progress, bookings).await,
         Story::KafkaOutage => upset_kafka(platform, &mut random, progress, bookings).await,
     }
 }
@@ -79,6 +82,19 @@ async fn restart_postgres(platform: &mut Platform, random: &mut StdRng, progress
         restarts += 1;
     }
     format!("restarted Postgres {restarts} times")
+}
+
+async fn promote_standby(platform: &mut Platform, progress: &Progress, bookings: u64) -> String {
+    reach(progress, bookings / 3).await;
+    let standby = platform.standby.as_ref().expect("this story has one");
+    let before = progress.accepted();
+    tokio::task::block_in_place(|| {
+        platform.postgres.kill();
+        standby.promote().expect("it takes over");
+    });
+    platform.pool = connect(standby).await;
+    reach(progress, bookings).await;
+    format!("promoted the standby after {before} accepted bookings")
 }
 
 async fn upset_kafka(platform: &mut Platform, random: &mut StdRng, progress: &Progress, bookings: u64) -> String {

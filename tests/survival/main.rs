@@ -1,4 +1,4 @@
-//! What the platform survives, on real processes: each kind of process killed at random points, Postgres restarted under
+//! What the platform survives, on real processes: each kind of process killed at random points, Postgres restarted and a standby promoted under
 //! load, Kafka away and its messages dropped and repeated. Afterwards every promise is held against the tables and the
 //! payment provider's own ledger (`proof.rs`).
 //!
@@ -42,6 +42,11 @@ async fn postgres_is_restarted_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_promoted_under_load() {
+    survive(Kind::InProcess, Story::Promotion, 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_goes_away_and_loses_and_repeats_messages() {
     if testkit::require("java") && testkit::require("mvn") {
         survive(Kind::Apache, Story::KafkaOutage, 1_000).await;
@@ -57,7 +62,7 @@ async fn survive(kind: Kind, story: Story, bookings: u64) {
     eprintln!("{story:?} on {kind:?}: {bookings} bookings, SAGALINE_SURVIVAL_SEED={seed}");
 
     let mails = Mails::default();
-    let mut platform = Platform::start(kind, mails.serve().await).await;
+    let mut platform = Platform::start(kind, story == Story::Promotion, mails.serve().await).await;
     // Few enough that many are wanted by more than one, and many enough that most buyers get theirs.
     let seats = (bookings * 4).max(100);
     buyers::open_sale(&platform.pool, seats).await;

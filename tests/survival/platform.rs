@@ -159,11 +159,13 @@ pub struct Platform {
     pub pool: PgPool,
     pub broker: Broker,
     pub postgres: LocalPostgres,
+    /// A synchronous standby, in a story that wants one.
+    pub standby: Option<LocalPostgres>,
     _dir: tempfile::TempDir,
 }
 
 impl Platform {
-    pub async fn start(kind: Kind, smtp_port: u16) -> Platform {
+    pub async fn start(kind: Kind, with_standby: bool, smtp_port: u16) -> Platform {
         let dir = tempfile::Builder::new()
             .prefix("sagaline-survival-")
             .tempdir_in("/var/tmp")
@@ -172,18 +174,25 @@ impl Platform {
         let postgres = LocalPostgres::start(localpg::Options::new(dir.path().join("postgres"))).await;
         let postgres = postgres.expect("Postgres starts");
         let broker = Broker::start(kind, dir.path()).await;
-        let pool = PgPoolOptions::new()
-            .max_connections(4)
-            .connect(&postgres.url("postgres"))
-            .await
-            .unwrap();
+        let pool = connect(&postgres).await;
+        let mut database_url = postgres.url("postgres");
+        let standby = if with_standby {
+            let standby = synchronous_standby(dir.path(), &postgres, &pool).await;
+            // The standby first: the order of the hosts must not matter.
+            let (user, one, two) = ("postgres", standby.port(), postgres.port());
+            database_url =
+                format!("postgres://{user}@127.0.0.1:{one},127.0.0.1:{two}/postgres?target_session_attrs=read-write");
+            Some(standby)
+        } else {
+            None
+        };
         orchestrator::migrate(&pool).await.expect("the migrations apply");
 
         let [stripe_port, gateway_port, ops_port, second_ops_port] = [(); 4].map(|()| free_port());
         let stripe_url = format!("http://127.0.0.1:{stripe_port}");
         let gateway_url = format!("http://127.0.0.1:{gateway_port}");
         let mut variables = vec![
-            ("DATABASE_URL".to_owned(), postgres.url("postgres")),
+            ("DATABASE_URL".to_owned(), database_url),
             ("KAFKA_BROKERS".to_owned(), broker.brokers()),
             ("STRIPE_API_KEY".to_owned(), "sk_test_survival".to_owned()),
             ("STRIPE_BASE_URL".to_owned(), stripe_url.clone()),
@@ -223,6 +232,7 @@ impl Platform {
             pool,
             broker,
             postgres,
+            standby,
             _dir: dir,
         };
         platform.stripe.start();
@@ -253,6 +263,32 @@ impl Platform {
         let tail = |service: &Service| format!("--- {}\n{}\n", service.name, service.log_tail());
         self.services.iter().map(tail).collect()
     }
+}
+
+/// A few connections for the test itself.
+pub async fn connect(postgres: &LocalPostgres) -> PgPool {
+    let url = postgres.url("postgres");
+    PgPoolOptions::new().max_connections(4).connect(&url).await.unwrap()
+}
+
+/// A standby without which the primary answers no commit any more.
+async fn synchronous_standby(dir: &Path, primary: &LocalPostgres, pool: &PgPool) -> LocalPostgres {
+    let mut options = localpg::Options::new(dir.join("standby"));
+    options.standby_of = Some(primary.url("postgres"));
+    let standby = LocalPostgres::start(options).await.expect("the standby starts");
+    for statement in [
+        "alter system set synchronous_standby_names = '*'",
+        "select pg_reload_conf()",
+    ] {
+        sqlx::query(statement).execute(pool).await.unwrap();
+    }
+    let follows = "select exists (select from pg_stat_replication where sync_state = 'sync' and state = 'streaming')";
+    let begun = tokio::time::Instant::now();
+    while !sqlx::query_scalar::<_, bool>(follows).fetch_one(pool).await.unwrap() {
+        assert!(begun.elapsed() < READY_LIMIT, "the standby does not follow");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    standby
 }
 
 /// Every topic there will be. The in-process broker makes one with another number of partitions when a message for it

@@ -15,7 +15,7 @@ use crate::{connect, shutdown};
 pub async fn run(global: &Global, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
-    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?;
+    let pool = connect::database(url, 1, &shutdown::on_signal()?).await?.pool;
     let mut findings = seats::audit(&pool).await.context("auditing the seats")?;
     findings.extend(money::audit(&pool).await.context("auditing the payments")?);
     output::print_list(global.output, &findings)?;

@@ -72,7 +72,8 @@ impl Services {
         stop: &CancellationToken,
     ) -> anyhow::Result<Services> {
         let url = settings.database.as_ref().context("no database")?;
-        let pool = connect::database(url, settings.database_connections, stop).await?;
+        let database = connect::database(url, settings.database_connections, stop).await?;
+        let pool = database.pool.clone();
         progress.say("bringing the database's schema up to date");
         connect::migrate(&pool).await?;
         progress.say("loading the demo event");
@@ -89,6 +90,8 @@ impl Services {
         ops.open(engine.router.clone());
         let mission = Mission::new(engine.engine.clone());
         dashboard.open(dashboard::router(mission.clone()));
+        let others = [engine.engine.hot_pool(), mission.pool()].map(PgPool::clone);
+        database.follow_primary(others);
 
         progress.say("starting workers and gateway");
         let readiness = Readiness::default();
