@@ -16,7 +16,7 @@ use crate::options::{OUTBOX_SWEEP_ROWS_MAX, UNACKNOWLEDGED_BYTES_MAX};
 use crate::store;
 
 /// How often acknowledged rows that no batch has deleted yet are deleted, and left-behind ones are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// No partition of the results is known to be ours.
 const NOWHERE: i32 = -1;

@@ -18,7 +18,7 @@ const ATTEMPT_SWEEP_SHARE: u32 = 20;
 /// How long the sweep is one replica's before another may take it.
 const ATTEMPT_SWEEP_LEASE_S: f64 = 10.0;
 /// How often parked signals are looked at whose saga may have begun at the same instant.
-const PARKED_POLL: Duration = Duration::from_millis(500);
+const PARKED_POLL: Duration = Duration::from_secs(1);
 /// Parked signals delivered at once.
 const PARKED_PER_POLL_MAX: i64 = 500;
 

@@ -59,6 +59,7 @@ pub struct Ground {
     /// The broker's address.
     pub brokers: String,
     broker: RunningBroker,
+    broker_data: PathBuf,
     postgres: Option<LocalPostgres>,
     scratch: Scratch,
 }
@@ -68,6 +69,9 @@ enum RunningBroker {
     Apache(ApacheKafka),
     InProcess { _broker: InProcessBroker },
 }
+
+/// The broker's folder in the scratch directory.
+const BROKER_DATA: &str = "kafka";
 
 impl Ground {
     /// Starts what isn't given and applies the migrations. `topics` are those that the processes will use.
@@ -91,6 +95,7 @@ impl Ground {
             database_url,
             brokers,
             broker,
+            broker_data: scratch.path.join(BROKER_DATA),
             postgres,
             scratch,
         })
@@ -108,6 +113,14 @@ impl Ground {
     /// Where processes write their logs.
     pub fn logs(&self) -> &Path {
         &self.scratch.path
+    }
+
+    /// Where the broker keeps its log, if it is ours and keeps one.
+    pub fn broker_log(&self) -> Option<&Path> {
+        match &self.broker {
+            RunningBroker::Apache(_) => Some(&self.broker_data),
+            RunningBroker::External | RunningBroker::InProcess { .. } => None,
+        }
     }
 
     /// What the broker is, for the report.
@@ -181,7 +194,7 @@ async fn broker(
         return Ok((RunningBroker::InProcess { _broker: broker }, brokers));
     }
     say("starting Apache Kafka");
-    let (data, port) = (scratch.path.join("kafka"), free_address()?.port());
+    let (data, port) = (scratch.path.join(BROKER_DATA), free_address()?.port());
     let kafka = ApacheKafka::start_compiled(&data, port, compiler)
         .await
         .context("starting an Apache Kafka of our own")?;

@@ -3,7 +3,9 @@
 mod check;
 mod client;
 mod cpu;
+mod footprint;
 mod ground;
+mod history;
 mod limit;
 mod load;
 mod memory;
@@ -46,7 +48,7 @@ pub struct SagaArgs {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(20..=10_000_000))]
     pub sagas: u64,
     /// Sagas in flight: callers that each start the next when their last one has ended.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub concurrency: u32,
     /// Orchestrator processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
@@ -54,6 +56,9 @@ pub struct SagaArgs {
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub workers: u32,
+    /// Ended sagas, with their journals, that are in the tables when the measurement begins.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=50_000_000))]
+    pub ended: u64,
     /// Afterwards, write the same rows by a bare loop in batches as large as the engine's were, and print the ratio.
     #[arg(long)]
     pub limit: bool,

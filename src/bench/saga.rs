@@ -5,6 +5,8 @@ use anyhow::{Context as _, bail};
 use super::SagaArgs;
 use super::check::{self, Verdict};
 use super::cpu::Usage;
+use super::footprint::{Footprint, Watch};
+use super::history;
 use super::load::{self, Seen};
 use super::processes::allow_connections;
 use super::report::Report;
@@ -60,21 +62,29 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
         .context("warming up")?;
     refuse_failures("warming up", &seen, &stage)?;
 
+    if args.ended > 0 {
+        say(&format!("adding {} ended sagas", args.ended));
+        history::add(&stage.ground.pool, args.ended).await?;
+    }
     check::settle(&stage.ground.pool).await;
     say(&format!(
         "measuring {} sagas, {} in flight",
         args.sagas, args.concurrency
     ));
-    let batches_before = stage.batches().await?;
+    let footprint = || Footprint::now(&stage.ground.pool, stage.ground.broker_log());
+    let (batches_before, footprint_before) = (stage.batches().await?, footprint().await?);
+    let watch = Watch::begin(stage.ground.pool.clone());
     let before = Usage::now(&stage.groups());
     let seen = load::run(&stage.targets, "S", args.sagas, args.concurrency).await?;
     let used = Usage::now(&stage.groups()).since(&before);
 
+    drop(watch);
     let batches = stage.batches().await?.since(&batches_before);
 
     say("checking");
     let verdict = check::verify(&stage.ground.pool, args.sagas, &seen.ended).await?;
     let mut report = report(args, &stage, &seen, &used, verdict);
+    report.set_footprint(&footprint_before, &footprint().await?);
     report.batch_mean = batches.mean();
     if args.limit {
         say("writing the same rows by a bare loop");
@@ -108,6 +118,7 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
         concurrency: args.concurrency,
         orchestrators: args.orchestrators,
         workers: args.workers,
+        ended_before: args.ended,
         wall_s,
         sagas_per_s: seen.ended.len() as f64 / wall_s,
         p50_ms: seen.quantile_ms(0.50),
@@ -127,6 +138,11 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
         other_cpu_s: used.other_ms() / 1_000.0,
         steal_s: used.steal_ms / 1_000.0,
         batch_mean: 0.0,
+        wal_bytes_per_saga: 0.0,
+        table_bytes_per_saga: 0.0,
+        broker_bytes_per_saga: None,
+        transactions_per_saga: 0.0,
+        dead_tuples: 0,
         limit_sagas_per_s: None,
         limit_ratio: None,
         ok: problems.is_empty(),

@@ -26,10 +26,12 @@ pub(crate) const WISHES_TOPIC: &str = "sagaline.in-process.wishes";
 const EVERY_BROKER: i32 = -1;
 /// How often the owner looks whether it shall do something else than wait for wishes.
 const TURN: Duration = Duration::from_millis(20);
+/// The same while it rests, so how late it wakes up at most.
+const TURN_RESTING: Duration = Duration::from_millis(100);
 /// With nothing sent for so long, a broker that may rests.
 const REST_AFTER: Duration = Duration::from_secs(5);
 /// How late a resting broker answers, and so how late the first message after a rest may come.
-const REST_DELAY: Duration = Duration::from_millis(250);
+const REST_DELAY: Duration = Duration::from_millis(400);
 /// How long the broker's first sign of life may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -125,8 +127,8 @@ impl InProcessBroker {
         self.order(|answer| Command::SetDown(down, answer))
     }
 
-    /// From now on the broker rests while no producer of this process sends anything: it answers a quarter of a second late
-    /// then. Otherwise each consumer asks it for messages 200 times a second, because it can't hold an empty fetch until a message
+    /// From now on the broker rests while no producer of this process sends anything: it answers 0.4 s late
+    /// then, and takes a tenth of a second to wake up. Otherwise each consumer asks it for messages 200 times a second, because it can't hold an empty fetch until a message
     /// comes; half a dozen of them take a tenth of a core.
     pub fn rest_when_idle(&self) {
         // Gone is as good as resting.
@@ -220,7 +222,8 @@ impl Owner {
                 }
             }
             self.rest_or_wake();
-            match self.wishes.poll(TURN) {
+            let turn = if self.resting { TURN_RESTING } else { TURN };
+            match self.wishes.poll(turn) {
                 Some(Ok(message)) => self.grant(message.payload().unwrap_or_default()),
                 Some(Err(error)) => tracing::debug!(%error, "waiting for wishes"),
                 None => {}

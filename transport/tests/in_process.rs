@@ -130,7 +130,7 @@ async fn an_outage_delays_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_may_rest_and_wakes_when_something_is_sent() {
     /// A resting broker answers at least so late.
-    const REST: Duration = Duration::from_millis(250);
+    const REST: Duration = Duration::from_millis(400);
     let broker = InProcessBroker::start(1).unwrap();
     let config = broker.config("test");
     ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();

@@ -27,7 +27,7 @@ use crate::running::{CANCEL_GRACE, CHUNK_TASKS, Finished, Job, Report, Reports, 
 use crate::worker::Summary;
 
 /// How often finished offsets are committed: what a crash makes come again is at most this much work.
-const COMMIT_EVERY: Duration = Duration::from_millis(100);
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// Overload shorter than this only stops reading. Longer, and the consumer is paused, which drops what it has prefetched
 /// but lets rebalances be served.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
