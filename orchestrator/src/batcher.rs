@@ -1,7 +1,7 @@
 //! Gathers what comes in into batches and carries them out: read, decide, write, then answer and publish.
 //!
 //! A batch closes when the one before it has been committed: an idle engine answers at once, a busy one batches by
-//! itself. A second batch may run beside the first when enough waits; the two never share a saga.
+//! itself, and after a small batch of a busy engine the next gathers for a while. A second batch may run beside the first when enough waits; the two never share a saga.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::inbound::{EventAnswer, EventItem, Item, Source};
 use crate::options::{
-    ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, SECOND_LANE_BACKLOG_MIN, STALE_RETRIES_MAX,
+    ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, REST_ENDS_AT, REST_FROM, REST_MAX,
+    SECOND_LANE_BACKLOG_MIN, STALE_RETRIES_MAX,
 };
 use crate::outbox::Publisher;
 use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
@@ -55,7 +56,8 @@ pub(crate) async fn run(shell: Arc<Shell>, mut inbound: mpsc::Receiver<Item>, mu
     let mut pending: VecDeque<Item> = VecDeque::new();
     let mut received = Vec::new();
     let mut lanes: JoinSet<()> = JoinSet::new();
-    let mut flights: HashMap<Id, Vec<SagaId>> = HashMap::new();
+    let mut flights: HashMap<Id, (Vec<SagaId>, Instant)> = HashMap::new();
+    let mut rest_until: Option<Instant> = None;
     let mut busy: HashSet<SagaId> = HashSet::new();
     let mut closed = false;
     let mut draining = false;
@@ -66,12 +68,14 @@ pub(crate) async fn run(shell: Arc<Shell>, mut inbound: mpsc::Receiver<Item>, mu
             pending.push_back(item);
         }
         metrics::gauge!("sagaline_inbound_length").set((inbound.len() + pending.len()) as f64);
-        let may_begin = lanes.is_empty() || (lanes.len() < LANES_MAX && pending.len() >= SECOND_LANE_BACKLOG_MIN);
+        let resting = rest_until.filter(|until| pending.len() < REST_ENDS_AT && !draining && *until > Instant::now());
+        let may_begin = (lanes.is_empty() && resting.is_none())
+            || (lanes.len() < LANES_MAX && pending.len() >= SECOND_LANE_BACKLOG_MIN);
         if may_begin && let Some(batch) = take_batch(&mut pending, &busy, sagas_max) {
             let sagas: Vec<SagaId> = batch.iter().map(Item::saga).collect();
             busy.extend(&sagas);
             let lane = lanes.spawn(carry_out(Arc::clone(&shell), batch));
-            flights.insert(lane.id(), sagas);
+            flights.insert(lane.id(), (sagas, Instant::now()));
             continue;
         }
         if closed && pending.is_empty() && lanes.is_empty() {
@@ -90,16 +94,31 @@ pub(crate) async fn run(shell: Arc<Shell>, mut inbound: mpsc::Receiver<Item>, mu
                         error.id()
                     }
                 };
-                for saga in flights.remove(&id).unwrap_or_default() {
-                    busy.remove(&saga);
+                if let Some((sagas, begun)) = flights.remove(&id) {
+                    rest_until = rest_after(sagas.len(), begun.elapsed()).map(|rest| Instant::now() + rest);
+                    for saga in sagas {
+                        busy.remove(&saga);
+                    }
                 }
             }
+            () = tokio::time::sleep_until(resting.unwrap_or_else(Instant::now).into()), if resting.is_some() => {}
             count = inbound.recv_many(&mut received, sagas_max), if !closed && pending.len() < pending_max => {
                 closed = count == 0;
                 pending.extend(received.drain(..));
             }
         }
     }
+}
+
+/// How long to gather after a batch of so many sagas that took so long.
+///
+/// A batch costs the same in statements, messages and wake-ups however few sagas it holds. Many replicas on one machine would
+/// otherwise work in ever smaller batches, which take ever longer because all of them do. The more sagas there were, the longer: more
+/// are on their way, and each of them waits in a crowd anyway. After a lone saga there is nobody to wait for.
+fn rest_after(sagas: usize, took: Duration) -> Option<Duration> {
+    (REST_FROM..REST_ENDS_AT)
+        .contains(&sagas)
+        .then(|| (took * sagas as u32 / REST_FROM as u32).min(REST_MAX))
 }
 
 /// The next batch: items in their order, but for those whose saga is in flight, which stay in theirs.
