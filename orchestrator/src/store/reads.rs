@@ -36,9 +36,9 @@ pub struct SagaSummary {
     pub updated_at: Timestamp,
     /// When it ended, with nothing in flight any more.
     pub ended_at: Option<Timestamp>,
-    /// Why it was not completed.
+    /// Why it was not completed; while it is live, what a step fails with: finally, or twice or more in a row.
     pub failure_code: Option<String>,
-    /// The step that failed.
+    /// That step.
     pub failure_step: Option<String>,
 }
 
