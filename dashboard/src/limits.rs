@@ -54,5 +54,35 @@ pub const INBOX_GROUPS_MAX: i64 = 200;
 pub const COUNT_MAX: i64 = 100_000;
 /// How old the overview's figures may be: any number of open pages ask the database this often.
 pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(3);
-/// A timer this late means that nobody works them off.
+/// A timer or an attempt's deadline this late means that no orchestrator works them off.
 pub const TIMER_LATE: Duration = Duration::from_secs(60);
+/// Open streams of one process: each costs a connection and little else; operators are people.
+pub const LIVE_LISTENERS_MAX: usize = 300;
+/// How often the sagas that somebody looks at are looked at, all by one statement.
+pub const LIVE_LOOK: Duration = Duration::from_secs(1);
+/// How often pages that aren't about one saga are made anew.
+pub const LIVE_TICK: Duration = Duration::from_secs(5);
+/// How often a stream asks whether its session goes on.
+pub const LIVE_SESSION_LOOK: Duration = Duration::from_secs(30);
+/// Minutes in the overview's charts.
+pub const CHART_MINUTES: usize = 30;
+/// Live sagas of each status whose state is read to see at which step they are: the newest. A state has some kilobytes.
+pub const STEP_SAMPLE: i64 = 500;
+/// How old what is known of the queues may be before Kafka is asked again.
+pub const QUEUES_AGE_MAX: Duration = Duration::from_secs(10);
+/// Queues that are asked about: each is a few requests.
+pub const QUEUES_MAX: usize = 50;
+/// Sagas in trouble whose states the inbox reads: the oldest.
+pub const INBOX_SAGAS_MAX: i64 = 20_000;
+/// How old the inbox may be.
+pub const INBOX_AGE_MAX: Duration = Duration::from_secs(4);
+/// Hours in the inbox's sparklines.
+pub const SPARK_HOURS: usize = 24;
+/// Sagas whose journals a workflow's page replays for its times: enough for a 95th percentile, little enough to be quick.
+pub const SAMPLE_SAGAS: i64 = 100;
+/// The newest sagas of all workflows among which these are looked for: no index leads to a workflow's own.
+pub const SAMPLE_AMONG: i64 = 10_000;
+/// Journal entries that are replayed.
+pub const SAMPLE_ENTRIES: i64 = 5_000;
+/// Firings of a schedule on its page.
+pub const PAGE_FIRINGS: u32 = 50;

@@ -2,5 +2,6 @@
 
 pub mod audit;
 pub mod figures;
+pub mod inbox;
 pub mod sessions;
 pub mod users;

@@ -11,6 +11,7 @@ pub const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{202e}evil\"'";
 
 /// Nothing of it is markup.
 pub fn harmless(page: &str) {
+    let page = page.replacen("<script src=\"/assets/mission.js\" defer></script>", "", 1);
     for markup in ["<img", "<script", "onerror=alert(1)>", "style=\""] {
         assert!(!page.contains(markup), "{markup} in {page}");
     }
