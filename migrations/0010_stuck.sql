@@ -12,3 +12,11 @@ create table ops.stuck_groups (
     -- A resolved group in which a saga fails after this is open again.
     changed_at timestamptz not null default now()
 );
+
+-- Searches that operators keep, for all of them.
+create table ops.views (
+    name text primary key check (name <> '' and length(name) <= 80),
+    search text not null check (length(search) <= 2000),
+    saved_by text not null,
+    saved_at timestamptz not null default now()
+);

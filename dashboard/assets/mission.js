@@ -100,6 +100,21 @@
   addEventListener("pageshow", event => { if (event.persisted) open(); });
   open();
 
+  // --- completion: the word that is being typed, from those the page knows ------------------------------------------
+  const search = document.querySelector("input[data-words]"), list = document.getElementById("words");
+  if (search && list) {
+    const words = search.dataset.words.split("\n");
+    search.addEventListener("input", () => {
+      const begin = search.value.lastIndexOf(" ") + 1, before = search.value.slice(0, begin), typed = search.value.slice(begin);
+      const found = typed ? words.filter(word => word.startsWith(typed) && word !== typed).slice(0, 12) : [];
+      list.replaceChildren(...found.map(word => {
+        const option = document.createElement("option");
+        option.value = before + word;
+        return option;
+      }));
+    });
+  }
+
   // --- keyboard ----------------------------------------------------------------------------------------------------
   function make(tag, text, attributes) {
     const element = document.createElement(tag);

@@ -9,11 +9,12 @@ use axum::routing::{get, post};
 use orchestrator::Engine;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Semaphore;
 
 use crate::access::password::Hasher;
 use crate::fresh::Fresh;
 use crate::inbox::Inbox;
-use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
+use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, EXPORTS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
 use crate::pages::home::Known;
 use crate::pages::live::Live;
 use crate::queues::Queues;
@@ -28,6 +29,7 @@ pub struct Mission {
     pub(crate) figures: Arc<Fresh<Known>>,
     pub(crate) inbox: Arc<Fresh<Inbox>>,
     pub(crate) queues: Queues,
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) live: Arc<Live>,
 }
 
@@ -49,6 +51,7 @@ impl Mission {
             figures: Arc::default(),
             inbox: Arc::default(),
             queues: Queues::default(),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             live: Arc::default(),
         }
     }
@@ -70,6 +73,8 @@ pub fn router(mission: Mission) -> Router {
     let inside = Router::new()
         .route("/", get(pages::home::show))
         .route("/sagas", get(pages::sagas::show))
+        .route("/sagas/export", get(pages::export::get))
+        .route("/sagas/views", post(pages::sagas::keep))
         .route("/sagas/{id}", get(pages::saga::show))
         .route("/sagas/{id}/act", get(pages::act::show).post(pages::act::act))
         .route("/stuck", get(pages::stuck::show))

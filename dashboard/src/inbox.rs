@@ -72,6 +72,8 @@ pub struct Group {
     pub hours: Vec<i64>,
     /// Money at risk, in ten-thousandths.
     pub money: i128,
+    /// All of them were looked into, so the money is that of all.
+    pub counted: bool,
 }
 
 /// Asks for it.
@@ -111,9 +113,11 @@ fn grouped(troubles: &[Trouble], versions: &BTreeMap<i64, u32>) -> Vec<Group> {
             last: trouble.last,
             hours: vec![0; SPARK_HOURS],
             money: 0,
+            counted: true,
         });
         group.kind = group.kind.min(kind);
         group.sagas += trouble.sagas;
+        group.counted &= trouble.looked == trouble.sagas;
         group.first = group.first.min(trouble.first);
         group.last = group.last.max(trouble.last);
         group.money += trouble.money.as_deref().map_or(0, amount);
@@ -184,6 +188,7 @@ mod tests {
             unknown: false,
             hours,
             sagas,
+            looked: sagas,
             first: now,
             last: now,
             money: Some("59.9".to_owned()),

@@ -48,8 +48,10 @@ pub const JSON_SHOWN_MAX: usize = 8_000;
 pub const SEARCH_MAX: usize = 500;
 /// How far back a list goes that only the order of ids can find: no index narrows it.
 pub const WIDE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// Groups in the stuck inbox.
-pub const INBOX_GROUPS_MAX: i64 = 200;
+/// Groups of the stuck inbox that are told apart.
+pub const INBOX_GROUPS_MAX: i64 = 1_000;
+/// Groups on its page, so that it stays a small one.
+pub const PAGE_GROUPS: usize = 50;
 /// Rows that a figure of the overview counts at most; it then says "or more".
 pub const COUNT_MAX: i64 = 100_000;
 /// How old the overview's figures may be: any number of open pages ask the database this often.
@@ -72,8 +74,12 @@ pub const STEP_SAMPLE: i64 = 500;
 pub const QUEUES_AGE_MAX: Duration = Duration::from_secs(10);
 /// Queues that are asked about: each is a few requests.
 pub const QUEUES_MAX: usize = 50;
-/// Sagas in trouble whose states the inbox reads: the oldest.
+/// Sagas in trouble that the inbox counts: the oldest.
 pub const INBOX_SAGAS_MAX: i64 = 20_000;
+/// Sagas in trouble whose states the inbox looks into, for money and unknown outcomes: the oldest. It costs a tenth of a second.
+pub const INBOX_LOOK_MAX: i64 = 2_000;
+/// Bytes of a state that is looked into by SQL; most have two or three thousand.
+pub const STATE_LOOK_MAX: i32 = 16 * 1024;
 /// How old the inbox may be.
 pub const INBOX_AGE_MAX: Duration = Duration::from_secs(4);
 /// Hours in the inbox's sparklines.
@@ -86,3 +92,15 @@ pub const SAMPLE_AMONG: i64 = 10_000;
 pub const SAMPLE_ENTRIES: i64 = 5_000;
 /// Firings of a schedule on its page.
 pub const PAGE_FIRINGS: u32 = 50;
+/// Sagas of an export: what a spreadsheet still opens.
+pub const EXPORT_SAGAS_MAX: usize = 100_000;
+/// Sagas that an export reads at a time.
+pub const EXPORT_PAGE: u32 = 1_000;
+/// Exports that read at once: each keeps one of our connections busy.
+pub const EXPORTS_MAX: usize = 2;
+/// Kept searches.
+pub const VIEWS_MAX: i64 = 200;
+/// Words that a search is completed from.
+pub const WORDS_MAX: usize = 200;
+/// Characters of an error's code in a table: it is somebody's text, of any length.
+pub const CODE_SHOWN_MAX: usize = 120;

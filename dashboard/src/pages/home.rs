@@ -119,7 +119,7 @@ fn drawn(minutes: &[Minute]) -> Vec<Chart> {
     let charts = [
         ("Started", "started", "bar-busy"),
         ("Completed", "completed", "bar-good"),
-        ("Compensated, rejected, cancelled", "undone", "bar-undo"),
+        ("Ended otherwise", "undone", "bar-undo"),
         ("Failing", "failing", "bar-bad"),
     ];
     let chart = |(title, kind, class): (&'static str, &str, &str)| {

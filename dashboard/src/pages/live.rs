@@ -143,7 +143,9 @@ pub async fn listen(
         let event = listener.next().await?;
         Some((Ok::<_, Infallible>(event), listener))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    // Proxies that collect answers would keep events to themselves.
+    let unbuffered = [("x-accel-buffering", "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
 }
 
 impl Listener {

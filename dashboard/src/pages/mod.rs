@@ -3,6 +3,7 @@
 pub mod act;
 pub mod assets;
 pub mod charts;
+pub mod export;
 pub mod graph;
 pub mod guide;
 pub mod home;

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::search::quoted;
-use super::text::ago;
+use super::text::{ago, shortened};
 use super::{Frame, Page, charts, guide, html, search_link};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::inbox::{self, Group};
-use crate::limits::{INBOX_AGE_MAX, INBOX_SAGAS_MAX, SPARK_HOURS};
+use crate::limits::{CODE_SHOWN_MAX, INBOX_AGE_MAX, INBOX_SAGAS_MAX, PAGE_GROUPS, SPARK_HOURS};
 use crate::store::inbox::Said;
 use crate::store::{audit, inbox as store};
 
@@ -26,6 +26,7 @@ struct InboxPage {
     frame: Frame,
     all: bool,
     hidden: usize,
+    more: usize,
     cut: bool,
     sagas_max: i64,
     deserted: Vec<String>,
@@ -83,13 +84,17 @@ pub async fn show(
     let fingerprints: Vec<String> = known.groups.iter().map(|group| group.fingerprint.clone()).collect();
     let said = store::said(&mission.pool, &fingerprints).await?;
     let said: BTreeMap<&str, &Said> = said.iter().map(|said| (said.fingerprint.as_str(), said)).collect();
-    let mut hidden = 0;
+    let (mut hidden, mut more) = (0, 0);
     let mut rows = Vec::new();
     for group in &known.groups {
         let said = said.get(group.fingerprint.as_str()).copied();
         let state = state(group, said);
         if state == "resolved" && !all {
             hidden += 1;
+            continue;
+        }
+        if rows.len() == PAGE_GROUPS {
+            more += 1;
             continue;
         }
         let (kind, guide) = group.kind.words();
@@ -106,13 +111,13 @@ pub async fn show(
             version: group.version,
             step: group.step.clone(),
             undoing: group.undoing,
-            code: group.code.clone(),
+            code: shortened(&group.code, CODE_SHOWN_MAX),
             code_guide: guide::section(&group.code),
             sagas: group.sagas,
             first: ago(group.first.into(), now),
             last: ago(group.last.into(), now),
             spark: charts::sparkline(&spark_words(group), "bar-bad", &group.hours),
-            money: inbox::money(group.money),
+            money: money(group),
             state,
             owner: said.map(|said| said.owner.clone()).unwrap_or_default(),
             href: search_link(&search(group)),
@@ -123,6 +128,7 @@ pub async fn show(
         frame: Frame::new(&operator, "stuck"),
         all,
         hidden,
+        more,
         cut: known.cut,
         sagas_max: INBOX_SAGAS_MAX,
         deserted: queues
@@ -151,6 +157,14 @@ fn state(group: &Group, said: Option<&Said>) -> &'static str {
         Some(("resolved", _)) => "open again",
         Some(("acknowledged", _)) => "acknowledged",
         Some(_) | None => "open",
+    }
+}
+
+/// Where not all could be looked into, it is at least so much.
+fn money(group: &Group) -> String {
+    match inbox::money(group.money) {
+        money if group.counted || money.is_empty() => money,
+        money => format!("≥ {money}"),
     }
 }
 

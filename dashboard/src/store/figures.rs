@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::limits::{CHART_MINUTES, COUNT_MAX, SAMPLE_AMONG, SAMPLE_ENTRIES, SAMPLE_SAGAS, STEP_SAMPLE, TIMER_LATE};
+use crate::limits::{
+    CHART_MINUTES, COUNT_MAX, SAMPLE_AMONG, SAMPLE_ENTRIES, SAMPLE_SAGAS, STATE_LOOK_MAX, STEP_SAMPLE, TIMER_LATE,
+};
 
 /// Live sagas of a workflow in a status.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -81,18 +83,19 @@ pub async fn minutes(pool: &PgPool) -> Result<Vec<Minute>, sqlx::Error> {
     .await
 }
 
-/// At which nodes live sagas are: of each status the newest [`STEP_SAMPLE`]. A state with an escaped U+0000 is left out, since
-/// Postgres refuses to look into it.
+/// At which nodes live sagas are: of each status the newest [`STEP_SAMPLE`]. Large states are left out, and those
+/// with an escaped U+0000, since Postgres refuses to look into them.
 pub async fn at_nodes(pool: &PgPool) -> Result<Vec<AtNode>, sqlx::Error> {
     sqlx::query_as(
         "select sample.definition_id, node.index::int as node, count(*) as sagas \
          from unnest(array['running', 'waiting', 'compensating', 'failed', 'paused']) as wanted(status) \
          cross join lateral (select definition_id, state from saga.sagas \
              where status = wanted.status and ended_at is null order by id desc limit $1) as sample \
-         cross join lateral json_object_keys(case when position('\\u0000' in sample.state) = 0 \
-             then sample.state::json -> 'ac' end) as node(index) group by 1, 2",
+         cross join lateral json_object_keys(case when octet_length(sample.state) <= $2 \
+             and position('\\u0000' in sample.state) = 0 then sample.state::json -> 'ac' end) as node(index) group by 1, 2",
     )
     .bind(STEP_SAMPLE)
+    .bind(STATE_LOOK_MAX)
     .fetch_all(pool)
     .await
 }
@@ -129,10 +132,12 @@ pub struct Entry {
 /// end early.
 pub async fn sample(pool: &PgPool, definition: i64) -> Result<Vec<Entry>, sqlx::Error> {
     sqlx::query_as(
-        "select j.saga_id, j.at, j.event from \
+        "select entry.saga_id, entry.at, entry.event from \
            (select newest.id from (select id, definition_id from saga.sagas order by id desc limit $2) as newest \
             where newest.definition_id = $1 order by newest.id desc limit $3) as sample \
-         join saga.journal j on j.saga_id = sample.id order by j.saga_id, j.seq limit $4",
+         cross join lateral (select j.saga_id, j.seq, j.at, j.event from saga.journal j where j.saga_id = sample.id \
+            order by j.seq limit $4) as entry \
+         order by entry.saga_id, entry.seq limit $4",
     )
     .bind(definition)
     .bind(SAMPLE_AMONG)

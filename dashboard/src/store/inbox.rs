@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::limits::{COUNT_MAX, INBOX_SAGAS_MAX, SPARK_HOURS, TIMER_LATE};
+use crate::limits::{COUNT_MAX, INBOX_GROUPS_MAX, INBOX_LOOK_MAX, INBOX_SAGAS_MAX, STATE_LOOK_MAX, TIMER_LATE};
 
 /// Sagas in the same trouble that stopped, or failed again, in the same hour.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -26,6 +26,8 @@ pub struct Trouble {
     pub hours: i32,
     /// How many.
     pub sagas: i64,
+    /// The states of so many were looked into.
+    pub looked: i64,
     /// When the first of them changed last.
     pub first: DateTime<Utc>,
     /// When the last of them did.
@@ -58,27 +60,30 @@ pub struct Said {
     pub changed_at: DateTime<Utc>,
 }
 
-/// The oldest [`INBOX_SAGAS_MAX`] sagas in trouble. A state with an escaped U+0000 is counted but not looked into, since
-/// Postgres refuses to; a sum is one only of what looks like an amount of money.
+/// The oldest [`INBOX_SAGAS_MAX`] sagas in trouble; the states of the first [`INBOX_LOOK_MAX`] of them are looked into, but for large
+/// ones and those with an escaped U+0000, since Postgres refuses to. Which way a saga goes stands at the beginning of its state,
+/// before any text of anybody's. A sum is one only of what looks like an amount of money.
 pub async fn troubles(pool: &PgPool) -> Result<Vec<Trouble>, sqlx::Error> {
     sqlx::query_as(
-        "select s.workflow, s.definition_id, s.step, s.code, coalesce(d.ph = 'u', s.status = 'compensating') as undoing, \
-                s.status = 'failed' as waits, \
+        "select s.workflow, s.definition_id, s.step, s.code, s.undoing, s.status = 'failed' as waits, \
                 exists (select from json_each(d.ac) as open(index, work) \
                         where open.work ->> 'r' in ('probe', 'fence')) as unknown, \
-                s.hours, count(*) as sagas, min(s.updated_at) as first, max(s.updated_at) as last, \
+                s.hours, count(*) as sagas, count(s.state) as looked, min(s.updated_at) as first, max(s.updated_at) as last, \
                 sum(case when d.input ->> 'totalAmount' ~ '^[0-9]{1,12}([.][0-9]{1,4})?$' \
                     then (d.input ->> 'totalAmount')::numeric end)::text as money \
          from (select workflow, definition_id, status, updated_at, coalesce(failure_step, '') as step, \
-                      coalesce(failure_code, '') as code, \
+                      coalesce(failure_code, '') as code, left(state, 30) like '%\"ph\":\"u\"%' as undoing, \
                       greatest(0, floor(extract(epoch from now() - updated_at) / 3600))::int as hours, \
-                      case when position('\\u0000' in state) = 0 then state::json end as state \
+                      case when row_number() over (order by id) <= $2 and octet_length(state) <= $3 \
+                           and position('\\u0000' in state) = 0 then state::json end as state \
                from saga.sagas where ended_at is null and (failure_code is not null or status = 'failed') \
                order by id limit $1) as s \
-         cross join lateral (select s.state ->> 'ph' as ph, s.state -> 'ac' as ac, s.state -> 'in' as input) as d \
+         cross join lateral (select s.state -> 'ac' as ac, s.state -> 'in' as input) as d \
          group by 1, 2, 3, 4, 5, 6, 7, 8",
     )
     .bind(INBOX_SAGAS_MAX)
+    .bind(INBOX_LOOK_MAX)
+    .bind(STATE_LOOK_MAX)
     .fetch_all(pool)
     .await
 }
@@ -99,7 +104,7 @@ pub async fn overdue(pool: &PgPool) -> Result<Vec<Overdue>, sqlx::Error> {
     .bind(TIMER_LATE.as_secs_f64())
     .bind(COUNT_MAX)
     .bind(INBOX_SAGAS_MAX)
-    .bind(SPARK_HOURS as i64)
+    .bind(INBOX_GROUPS_MAX)
     .fetch_all(pool)
     .await
 }

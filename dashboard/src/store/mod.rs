@@ -5,3 +5,4 @@ pub mod figures;
 pub mod inbox;
 pub mod sessions;
 pub mod users;
+pub mod views;

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,12 @@ const DIGEST: &str = "880970c081707360e64f34cea25ff91892f5bc95675b0776925b9709dd
 const VARIABLE: &str = "SAGALINE_AXE";
 
 /// Its source. None: it can't be had, which was said; under `CI=true` that is a failure.
-pub fn source() -> Option<String> {
+pub fn source() -> Option<&'static str> {
+    static SOURCE: LazyLock<Option<String>> = LazyLock::new(find);
+    SOURCE.as_deref()
+}
+
+fn find() -> Option<String> {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("axe-core-{VERSION}.js"));
     let given = std::env::var_os(VARIABLE).map(PathBuf::from);
     let source = [given, Some(kept.clone())]
@@ -26,7 +32,7 @@ pub fn source() -> Option<String> {
         DIGEST,
         "this is not axe-core {VERSION}"
     );
-    // By way of a name of its own: another test may be writing the same file.
+    // By way of a name of its own: another run may be writing the same file.
     let own = kept.with_extension(std::process::id().to_string());
     std::fs::write(&own, &source).unwrap();
     std::fs::rename(&own, &kept).unwrap();

@@ -29,7 +29,7 @@ const AUDIT: &str = r#"
 pub struct Chrome {
     pub driver: WebDriver,
     base: String,
-    axe: String,
+    axe: &'static str,
     // After the session: its end needs the driver.
     _process: Child,
     _profile: tempfile::TempDir,
@@ -130,7 +130,7 @@ impl Chrome {
         let mut problems = Vec::new();
         for theme in ["light", "dark"] {
             self.theme(theme).await;
-            self.driver.execute(self.axe.as_str(), Vec::new()).await.unwrap();
+            self.driver.execute(self.axe, Vec::new()).await.unwrap();
             let found = self.driver.execute_async(AUDIT, Vec::new()).await.unwrap();
             let found: Vec<String> = found.convert().unwrap();
             problems.extend(found.into_iter().map(|problem| format!("{name}, {theme}: {problem}")));

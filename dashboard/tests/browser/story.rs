@@ -127,6 +127,12 @@ async fn the_keyboard_is_enough() {
         .await
         .unwrap();
     chrome.shows("second").await;
+    let search = chrome.find("[role=search] input").await;
+    search.send_keys(" workflow:pa").await.unwrap();
+    let offered = chrome.run("return document.querySelector('#words option').value").await;
+    assert_eq!(offered, "second workflow:patient");
+    search.clear().await.unwrap();
+    chrome.press("" + Key::Tab).await;
     chrome.press(Key::Control + "k").await;
     let palette = chrome.find("dialog input").await;
     palette.send_keys("audi").await.unwrap();
