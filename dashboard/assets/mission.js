@@ -143,7 +143,8 @@
   function help() {
     dialog("Keys", box => {
       const list = make("dl");
-      for (const [key, what] of KEYS) {
+      const choosing = main.querySelector("tbody input[type=checkbox]");
+      for (const [key, what] of KEYS.filter(([key]) => key !== "x" || choosing)) {
         const term = make("dt");
         term.append(make("kbd", key));
         list.append(term, make("dd", what));

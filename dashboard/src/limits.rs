@@ -55,7 +55,7 @@ pub const PAGE_GROUPS: usize = 50;
 /// Rows that a figure of the overview counts at most; it then says "or more".
 pub const COUNT_MAX: i64 = 100_000;
 /// How old the overview's figures may be: any number of open pages ask the database this often.
-pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(3);
+pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(5);
 /// A timer or an attempt's deadline this late means that no orchestrator works them off.
 pub const TIMER_LATE: Duration = Duration::from_secs(60);
 /// Open streams of one process: each costs a connection and little else; operators are people.
@@ -81,7 +81,7 @@ pub const INBOX_LOOK_MAX: i64 = 2_000;
 /// Bytes of a state that is looked into by SQL; most have two or three thousand.
 pub const STATE_LOOK_MAX: i32 = 16 * 1024;
 /// How old the inbox may be.
-pub const INBOX_AGE_MAX: Duration = Duration::from_secs(4);
+pub const INBOX_AGE_MAX: Duration = Duration::from_secs(5);
 /// Hours in the inbox's sparklines.
 pub const SPARK_HOURS: usize = 24;
 /// Sagas whose journals a workflow's page replays for its times: enough for a 95th percentile, little enough to be quick.

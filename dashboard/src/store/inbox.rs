@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::limits::{COUNT_MAX, INBOX_GROUPS_MAX, INBOX_LOOK_MAX, INBOX_SAGAS_MAX, STATE_LOOK_MAX, TIMER_LATE};
+use crate::limits::{INBOX_GROUPS_MAX, INBOX_LOOK_MAX, INBOX_SAGAS_MAX, STATE_LOOK_MAX, TIMER_LATE};
 
 /// Sagas in the same trouble that stopped, or failed again, in the same hour.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -69,7 +69,8 @@ pub async fn troubles(pool: &PgPool) -> Result<Vec<Trouble>, sqlx::Error> {
                 exists (select from json_each(d.ac) as open(index, work) \
                         where open.work ->> 'r' in ('probe', 'fence')) as unknown, \
                 s.hours, count(*) as sagas, count(s.state) as looked, min(s.updated_at) as first, max(s.updated_at) as last, \
-                sum(case when d.input ->> 'totalAmount' ~ '^[0-9]{1,12}([.][0-9]{1,4})?$' \
+                sum(case when length(d.input ->> 'totalAmount') <= 17 \
+                         and d.input ->> 'totalAmount' ~ '^[0-9]+([.][0-9][0-9]?[0-9]?[0-9]?)?$' \
                     then (d.input ->> 'totalAmount')::numeric end)::text as money \
          from (select workflow, definition_id, status, updated_at, coalesce(failure_step, '') as step, \
                       coalesce(failure_code, '') as code, left(state, 30) like '%\"ph\":\"u\"%' as undoing, \
@@ -88,7 +89,8 @@ pub async fn troubles(pool: &PgPool) -> Result<Vec<Trouble>, sqlx::Error> {
     .await
 }
 
-/// Sagas whose attempt or timer is late: among the oldest [`COUNT_MAX`] live ones, and the latest timers.
+/// Sagas whose attempt or timer is late: among [`INBOX_SAGAS_MAX`] live ones, and as many of the latest timers. Where nobody works
+/// them off, some are enough to see it.
 pub async fn overdue(pool: &PgPool) -> Result<Vec<Overdue>, sqlx::Error> {
     sqlx::query_as(
         "select late.workflow, count(distinct late.id) as sagas, min(late.due_at) as since from \
@@ -98,11 +100,10 @@ pub async fn overdue(pool: &PgPool) -> Result<Vec<Overdue>, sqlx::Error> {
             union all \
             select s.workflow, s.id, t.due_at from \
               (select saga_id, due_at from saga.timers where due_at < now() - $1 * interval '1 second' \
-               order by due_at limit $3) as t join saga.sagas s on s.id = t.saga_id) as late \
-         group by late.workflow order by since limit $4",
+               order by due_at limit $2) as t join saga.sagas s on s.id = t.saga_id) as late \
+         group by late.workflow order by since limit $3",
     )
     .bind(TIMER_LATE.as_secs_f64())
-    .bind(COUNT_MAX)
     .bind(INBOX_SAGAS_MAX)
     .bind(INBOX_GROUPS_MAX)
     .fetch_all(pool)

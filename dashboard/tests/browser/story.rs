@@ -106,7 +106,7 @@ async fn the_keyboard_is_enough() {
     control.saga("patient", json!({"about": "first"})).await;
     control.saga("patient", json!({"about": "second"})).await;
     chrome.press("?").await;
-    chrome.shows("choose it").await;
+    chrome.shows("go anywhere").await;
     chrome.check("keys").await;
     chrome.find("dialog button").await.click().await.unwrap();
     chrome.press("gs").await;
