@@ -1,6 +1,7 @@
 //! The inbox's groups: sagas in the same trouble, the worst first.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -82,10 +83,10 @@ pub async fn ask(mission: &Mission) -> Result<Inbox, PageError> {
     let cut = troubles.iter().map(|trouble| trouble.sagas).sum::<i64>() >= INBOX_SAGAS_MAX;
     let mut versions = BTreeMap::new();
     for trouble in &troubles {
-        if !versions.contains_key(&trouble.definition_id) {
+        if let Entry::Vacant(vacant) = versions.entry(trouble.definition_id) {
             // From memory, but for a definition's first saga.
             let definition = mission.engine.definitions().by_id(trouble.definition_id).await?;
-            versions.insert(trouble.definition_id, definition.version());
+            vacant.insert(definition.version());
         }
     }
     let mut groups = grouped(&troubles, &versions);

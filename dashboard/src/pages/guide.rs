@@ -56,7 +56,7 @@ pub async fn show(Extension(operator): Extension<Operator>) -> Page {
 /// The section about an error code; codes without one have theirs together.
 pub fn section(code: &str) -> String {
     let name = slug(code);
-    let known = GUIDE.1.iter().any(|known| *known == name);
+    let known = GUIDE.1.contains(&name);
     if known { name } else { "any-other-error".to_owned() }
 }
 
