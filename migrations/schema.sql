@@ -129,6 +129,16 @@ CREATE TABLE ops.sessions (
     CONSTRAINT sessions_token_hash_check CHECK ((length(token_hash) = 32))
 );
 
+CREATE TABLE ops.stuck_groups (
+    fingerprint text NOT NULL,
+    state text NOT NULL,
+    owner text DEFAULT ''::text NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT stuck_groups_fingerprint_check CHECK ((fingerprint ~ '^[0-9a-f]{16}$'::text)),
+    CONSTRAINT stuck_groups_state_check CHECK ((state = ANY (ARRAY['open'::text, 'acknowledged'::text, 'resolved'::text])))
+);
+
 CREATE TABLE ops.users (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -151,6 +161,15 @@ ALTER TABLE ops.users ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ops.views (
+    name text NOT NULL,
+    search text NOT NULL,
+    saved_by text NOT NULL,
+    saved_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT views_name_check CHECK (((name <> ''::text) AND (length(name) <= 80))),
+    CONSTRAINT views_search_check CHECK ((length(search) <= 2000))
 );
 
 CREATE TABLE saga.definitions (
@@ -505,11 +524,17 @@ ALTER TABLE ONLY ops.notes
 ALTER TABLE ONLY ops.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
 
+ALTER TABLE ONLY ops.stuck_groups
+    ADD CONSTRAINT stuck_groups_pkey PRIMARY KEY (fingerprint);
+
 ALTER TABLE ONLY ops.users
     ADD CONSTRAINT users_name_key UNIQUE (name);
 
 ALTER TABLE ONLY ops.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.views
+    ADD CONSTRAINT views_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY saga.definitions
     ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);
@@ -616,6 +641,8 @@ CREATE INDEX sagas_failure_step ON saga.sagas USING btree (failure_step, id) WHE
 CREATE INDEX sagas_live ON saga.sagas USING btree (status, id) WHERE (ended_at IS NULL);
 
 CREATE INDEX sagas_tags ON saga.sagas USING gin (tags jsonb_path_ops) WHERE (tags IS NOT NULL);
+
+CREATE INDEX sagas_troubled ON saga.sagas USING btree (id) WHERE ((ended_at IS NULL) AND ((failure_code IS NOT NULL) OR (status = 'failed'::text)));
 
 CREATE INDEX sagas_undone ON saga.sagas USING btree (status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
 

@@ -38,7 +38,7 @@ const fn event() -> Home {
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 26] = [
+const HOMES: [(&str, Home); 28] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -100,6 +100,8 @@ const HOMES: [(&str, Home); 26] = [
     ("ops.login_links", Home::OneNode(OPERATORS)),
     ("ops.audit", Home::OneNode(OPERATORS)),
     ("ops.notes", Home::OneNode(OPERATORS)),
+    ("ops.stuck_groups", Home::OneNode(OPERATORS)),
+    ("ops.views", Home::OneNode(OPERATORS)),
 ];
 
 /// Statements that reach across groups, by a part of their text, and what is to be done about each. No others may come.
@@ -120,7 +122,7 @@ const EXCEPTIONS: [(&str, &str); 3] = [
 
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
-const EVERY_NODE: [(&str, &str); 12] = [
+const EVERY_NODE: [(&str, &str); 15] = [
     (
         "from ticketing.holds\n         where status = 'held'",
         "the safety net's sweep",
@@ -149,13 +151,22 @@ const EVERY_NODE: [(&str, &str); 12] = [
         "select workflow, status, count(*) as sagas",
         "mission control's overview: live sagas",
     ),
+    ("select moved.kind, floor(", "mission control's overview: minutes"),
     (
-        "count(*) filter (where status = 'completed')",
-        "mission control's overview: minutes",
+        "select sample.definition_id, node.index",
+        "mission control's overview: steps, of a sample",
     ),
     (
-        "select workflow, coalesce(failure_step, '') as step",
+        "select s.workflow, s.definition_id, s.step",
         "mission control's stuck inbox",
+    ),
+    (
+        "select late.workflow, count(distinct late.id)",
+        "mission control's stuck inbox: what is overdue",
+    ),
+    (
+        "select entry.saga_id, entry.at, entry.event",
+        "mission control's workflows: a sample of journals",
     ),
 ];
 

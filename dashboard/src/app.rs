@@ -9,10 +9,15 @@ use axum::routing::{get, post};
 use orchestrator::Engine;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Semaphore;
 
 use crate::access::password::Hasher;
-use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
-use crate::pages::home::Figures;
+use crate::fresh::Fresh;
+use crate::inbox::Inbox;
+use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, EXPORTS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
+use crate::pages::home::Known;
+use crate::pages::live::Live;
+use crate::queues::Queues;
 use crate::{layers, pages};
 
 /// What the pages work with. Cheap to clone.
@@ -21,7 +26,11 @@ pub struct Mission {
     pub(crate) engine: Engine,
     pub(crate) pool: PgPool,
     pub(crate) hasher: Arc<Hasher>,
-    pub(crate) figures: Arc<Figures>,
+    pub(crate) figures: Arc<Fresh<Known>>,
+    pub(crate) inbox: Arc<Fresh<Inbox>>,
+    pub(crate) queues: Queues,
+    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) live: Arc<Live>,
 }
 
 impl Mission {
@@ -40,6 +49,10 @@ impl Mission {
             pool,
             hasher: Arc::default(),
             figures: Arc::default(),
+            inbox: Arc::default(),
+            queues: Queues::default(),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            live: Arc::default(),
         }
     }
 
@@ -48,8 +61,14 @@ impl Mission {
         &self.pool
     }
 
+    /// Ends the streams of open pages, which would hold up a server that waits for its requests.
+    pub fn leave(&self) {
+        self.live.stop();
+    }
+
     /// Lets go of the connections.
     pub async fn close(&self) {
+        self.leave();
         self.pool.close().await;
     }
 }
@@ -59,10 +78,23 @@ pub fn router(mission: Mission) -> Router {
     let inside = Router::new()
         .route("/", get(pages::home::show))
         .route("/sagas", get(pages::sagas::show))
+        .route("/sagas/export", get(pages::export::get))
+        .route("/sagas/views", post(pages::sagas::keep))
         .route("/sagas/{id}", get(pages::saga::show))
         .route("/sagas/{id}/act", get(pages::act::show).post(pages::act::act))
         .route("/stuck", get(pages::stuck::show))
-        .route("/audit", get(pages::stuck::trail))
+        .route("/stuck/{fingerprint}", post(pages::stuck::say))
+        .route("/workflows", get(pages::workflows::list))
+        .route("/workflows/{name}", get(pages::workflows::show))
+        .route("/schedules", get(pages::schedules::list))
+        .route(
+            "/schedules/{name}",
+            get(pages::schedules::show).post(pages::schedules::act),
+        )
+        .route("/workers", get(pages::workers::show))
+        .route("/help", get(pages::guide::show))
+        .route("/audit", get(pages::trail::trail))
+        .route("/live", get(pages::live::listen))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()

@@ -9,8 +9,8 @@ use crate::access::session;
 use crate::app::Mission;
 use crate::error::PageError;
 
-/// No script at all, no style but our own file, no frames; forms go to ourselves.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+/// No script and no style but our own files, nothing within the markup, no frames; forms and requests go to ourselves.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; \
                                        frame-ancestors 'none'; base-uri 'none'";
 /// For every response. `same-origin` rather than `no-referrer`: under the latter browsers send forms with `Origin: null`.
 const HEADERS: [(HeaderName, &str); 5] = [

@@ -1,6 +1,6 @@
 //! Mission control: the operators' pages over the engine.
 //!
-//! HTML from the server, forms and links: everything works without a script, and the pages carry none. The engine's own
+//! HTML from the server, forms and links: everything works without a script. The one there is keeps pages up to date and adds keys. The engine's own
 //! functions read and command; what is kept beside it (users, sessions, audit, notes) is in the schema `ops`.
 
 pub mod access;
@@ -8,10 +8,14 @@ pub mod operators;
 
 mod app;
 mod error;
+mod fresh;
+mod inbox;
 mod layers;
 mod limits;
 mod pages;
+mod queues;
 mod store;
 
 pub use access::Role;
 pub use app::{Mission, router};
+pub use queues::WORKER_GROUP_PREFIX;

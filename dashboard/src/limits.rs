@@ -48,11 +48,59 @@ pub const JSON_SHOWN_MAX: usize = 8_000;
 pub const SEARCH_MAX: usize = 500;
 /// How far back a list goes that only the order of ids can find: no index narrows it.
 pub const WIDE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// Groups in the stuck inbox.
-pub const INBOX_GROUPS_MAX: i64 = 200;
+/// Groups of the stuck inbox that are told apart.
+pub const INBOX_GROUPS_MAX: i64 = 1_000;
+/// Groups on its page, so that it stays a small one.
+pub const PAGE_GROUPS: usize = 50;
 /// Rows that a figure of the overview counts at most; it then says "or more".
 pub const COUNT_MAX: i64 = 100_000;
 /// How old the overview's figures may be: any number of open pages ask the database this often.
-pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(3);
-/// A timer this late means that nobody works them off.
+pub const FIGURES_AGE_MAX: Duration = Duration::from_secs(5);
+/// A timer or an attempt's deadline this late means that no orchestrator works them off.
 pub const TIMER_LATE: Duration = Duration::from_secs(60);
+/// Open streams of one process: each costs a connection and little else; operators are people.
+pub const LIVE_LISTENERS_MAX: usize = 300;
+/// How often the sagas that somebody looks at are looked at, all by one statement.
+pub const LIVE_LOOK: Duration = Duration::from_secs(1);
+/// How often pages that aren't about one saga are made anew.
+pub const LIVE_TICK: Duration = Duration::from_secs(5);
+/// How often a stream asks whether its session goes on.
+pub const LIVE_SESSION_LOOK: Duration = Duration::from_secs(30);
+/// Minutes in the overview's charts.
+pub const CHART_MINUTES: usize = 30;
+/// Live sagas of each status whose state is read to see at which step they are: the newest. A state has some kilobytes.
+pub const STEP_SAMPLE: i64 = 500;
+/// How old what is known of the queues may be before Kafka is asked again.
+pub const QUEUES_AGE_MAX: Duration = Duration::from_secs(10);
+/// Queues that are asked about: each is a few requests.
+pub const QUEUES_MAX: usize = 50;
+/// Sagas in trouble that the inbox counts: the oldest.
+pub const INBOX_SAGAS_MAX: i64 = 20_000;
+/// Sagas in trouble whose states the inbox looks into, for money and unknown outcomes: the oldest. It costs a tenth of a second.
+pub const INBOX_LOOK_MAX: i64 = 2_000;
+/// Bytes of a state that is looked into by SQL; most have two or three thousand.
+pub const STATE_LOOK_MAX: i32 = 16 * 1024;
+/// How old the inbox may be.
+pub const INBOX_AGE_MAX: Duration = Duration::from_secs(5);
+/// Hours in the inbox's sparklines.
+pub const SPARK_HOURS: usize = 24;
+/// Sagas whose journals a workflow's page replays for its times: enough for a 95th percentile, little enough to be quick.
+pub const SAMPLE_SAGAS: i64 = 100;
+/// The newest sagas of all workflows among which these are looked for: no index leads to a workflow's own.
+pub const SAMPLE_AMONG: i64 = 10_000;
+/// Journal entries that are replayed.
+pub const SAMPLE_ENTRIES: i64 = 5_000;
+/// Firings of a schedule on its page.
+pub const PAGE_FIRINGS: u32 = 50;
+/// Sagas of an export: what a spreadsheet still opens.
+pub const EXPORT_SAGAS_MAX: usize = 100_000;
+/// Sagas that an export reads at a time.
+pub const EXPORT_PAGE: u32 = 1_000;
+/// Exports that read at once: each keeps one of our connections busy.
+pub const EXPORTS_MAX: usize = 2;
+/// Kept searches.
+pub const VIEWS_MAX: i64 = 200;
+/// Words that a search is completed from.
+pub const WORDS_MAX: usize = 200;
+/// Characters of an error's code in a table: it is somebody's text, of any length.
+pub const CODE_SHOWN_MAX: usize = 120;

@@ -446,7 +446,7 @@ impl Shell {
 fn record(after: &After, now: Timestamp) -> Option<SagaRecord> {
     let meta = after.known.meta.as_ref()?;
     let definition = &after.known.definition;
-    let ending = after.known.state.ending.as_ref();
+    let ending = after.known.state.ending.as_ref().filter(|_| after.ended);
     Some(SagaRecord {
         summary: SagaSummary {
             id: after.saga,

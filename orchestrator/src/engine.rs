@@ -42,6 +42,7 @@ pub struct Engine {
 struct Inner {
     /// The callers' connections.
     pool: PgPool,
+    kafka: KafkaConfig,
     shell: Arc<Shell>,
     inbound: mpsc::Sender<Item>,
     /// Nothing new is taken in.
@@ -96,11 +97,12 @@ impl Engine {
         });
         let (inbound, received) = mpsc::channel(INBOUND_MAX);
         let closing = CancellationToken::new();
-        let tasks = Mutex::new(spawn(&shell, kafka, &inbound, received, &closing));
+        let tasks = Mutex::new(spawn(&shell, kafka.clone(), &inbound, received, &closing));
         tracing::info!(%instance, "the engine is running");
         Ok(Engine {
             inner: Arc::new(Inner {
                 pool,
+                kafka,
                 shell,
                 inbound,
                 closing,
@@ -117,6 +119,11 @@ impl Engine {
     /// The connections of the hot path.
     pub fn hot_pool(&self) -> &PgPool {
         &self.inner.shell.pool
+    }
+
+    /// How it reaches Kafka, for those who look how far groups have read.
+    pub fn kafka(&self) -> &KafkaConfig {
+        &self.inner.kafka
     }
 
     /// Deployed definitions.

@@ -405,7 +405,7 @@ impl<'a> Planner<'a> {
         let attempt_due = state.attempt_due();
         let ended = status.is_final() && attempt_due.is_none() && timer.is_none();
         if changed {
-            let (code, step) = failure(&current, status);
+            let (code, step) = failure(&current, status, ended);
             let attempt_due_at = attempt_due.map(Timestamp::to_datetime);
             match current.stored_seq {
                 None => {
@@ -499,28 +499,40 @@ fn attempt(event: &Event, effects: &[Effect]) -> Option<u32> {
     })
 }
 
-/// Why the saga is not on its way to completion, for lists.
-fn failure(current: &Current, status: Status) -> (Option<String>, Option<String>) {
-    if let Some(ending) = &current.state.ending {
+/// Failures in a row from which on a step counts as failing, though it is still being tried: one is everyday life.
+const FAILURES_IN_TROUBLE: u32 = 2;
+/// The code of a step that has no error of its own to show.
+const NO_ANSWER: &str = "no_answer";
+
+/// For lists: why a saga that has ended was not completed; of a live one, what a step fails with, if that is more than everyday
+/// life. None, as for almost all, keeps its row out of every index of
+/// failures, so that writing it stays cheap.
+fn failure(current: &Current, status: Status, ended: bool) -> (Option<String>, Option<String>) {
+    if let Some(ending) = current.state.ending.as_ref().filter(|_| ended) {
         let code = ending.error.as_ref().map_or(&ending.reason, |error| &error.code);
         return (Some(clean(code)), ending.step.as_deref().map(clean));
     }
-    if status != Status::Failed {
-        return (None, None);
-    }
-    if current.failure.0.is_some() {
+    if status == Status::Failed && current.failure.0.is_some() {
         return current.failure.clone();
     }
-    let waiting = current.state.active.iter().find_map(|(node, active)| match active {
-        Active::Step(work) if work.progress == Progress::Operator => current.state.records.get(node),
+    // Retried again and again counts as well: lists and the inbox find it by its code while it is still being tried.
+    let troubled = current.state.active.iter().find_map(|(node, active)| match active {
+        Active::Step(work) if work.progress == Progress::Operator || work.failures >= FAILURES_IN_TROUBLE => {
+            Some(*node)
+        }
         _ => None,
     });
-    (
-        waiting
-            .and_then(|record| record.error.as_ref())
-            .map(|error| clean(&error.code)),
-        None,
-    )
+    let Some(node) = troubled else {
+        return (None, None);
+    };
+    let error = current
+        .state
+        .records
+        .get(&node)
+        .and_then(|record| record.error.as_ref());
+    let code = error.map_or_else(|| NO_ANSWER.to_owned(), |error| clean(&error.code));
+    let step = current.definition.compiled.node_name(node);
+    (Some(code), step.map(clean))
 }
 
 /// Runs a transition; a panic in it (a bug) becomes an error of this one saga instead of the end of the batch.

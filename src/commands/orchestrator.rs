@@ -59,6 +59,7 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
     stop.cancelled().await;
     let closing = async {
         if let Some(dashboard) = dashboard {
+            mission.leave();
             dashboard.close(settings.drain).await;
         }
         mission.close().await;

@@ -230,6 +230,11 @@ impl Compiled {
         }
     }
 
+    /// A node's name, as states know it by its index.
+    pub fn node_name(&self, index: NodeIndex) -> Option<&str> {
+        self.nodes.get(usize::from(index)).map(|node| node.name.as_str())
+    }
+
     pub(crate) fn node(&self, index: NodeIndex) -> &CompiledNode {
         &self.nodes[usize::from(index)]
     }

@@ -33,12 +33,21 @@ pub fn digest(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }
 
+/// Sent by pages that keep themselves up to date: nobody has done anything, so the session isn't used by it.
+pub const LIVE_HEADER: &str = "x-live";
+
 /// Who the request's cookie stands for.
 pub async fn find(pool: &PgPool, headers: &HeaderMap) -> Result<Option<Operator>, sqlx::Error> {
     match token(headers) {
-        Some(token) => sessions::find(pool, &digest(token)).await,
+        Some(token) => sessions::find(pool, &digest(token), is_used(headers)).await,
         None => Ok(None),
     }
+}
+
+/// Whether somebody did something: not where a page looks after itself.
+fn is_used(headers: &HeaderMap) -> bool {
+    let stream = |accept: &HeaderValue| accept == "text/event-stream";
+    !headers.contains_key(LIVE_HEADER) && !headers.get(header::ACCEPT).is_some_and(stream)
 }
 
 /// The session's token, if there is one.

@@ -22,8 +22,21 @@ pub struct Mark {
     pub words: String,
 }
 
-/// Draws it. Everything that is somebody's text is escaped here, so the template takes it as it is.
+/// Draws it with where a saga stands. Everything that is somebody's text is escaped here, so the template takes it as it is.
 pub fn draw(definition: &Definition, marks: &BTreeMap<String, Mark>) -> String {
+    drawn(definition, marks, "The workflow's steps and where the saga stands")
+}
+
+/// Draws it with figures of all its sagas.
+pub fn draw_all(definition: &Definition, marks: &BTreeMap<String, Mark>) -> String {
+    drawn(
+        definition,
+        marks,
+        "The workflow's steps, with how many sagas are there and how many attempts fail",
+    )
+}
+
+fn drawn(definition: &Definition, marks: &BTreeMap<String, Mark>, label: &str) -> String {
     let (width, height) = sequence_size(&definition.flow);
     let mut canvas = Canvas {
         out: String::new(),
@@ -33,7 +46,7 @@ pub fn draw(definition: &Definition, marks: &BTreeMap<String, Mark>) -> String {
     let (width, height) = (width + 2 * MARGIN, height + 2 * MARGIN);
     format!(
         "<svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-         aria-label=\"The workflow's steps and where the saga stands\">{}</svg>",
+         aria-label=\"{label}\">{}</svg>",
         canvas.out
     )
 }

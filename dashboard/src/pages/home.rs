@@ -1,50 +1,26 @@
 //! The overview. Its figures are asked for once in a few seconds, however many look at them.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
-use tokio::sync::Mutex;
 
+use super::search::quoted;
 use super::text::{ago, mark, span};
-use super::{Frame, Page, html};
+use super::{Frame, Page, charts, html, search_link};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::error::PageError;
-use crate::limits::{COUNT_MAX, FIGURES_AGE_MAX};
-use crate::store::figures::{self, Health, Live, Minute};
+use crate::limits::{CHART_MINUTES, COUNT_MAX, FIGURES_AGE_MAX};
+use crate::store::figures::{self, AtNode, Health, Live, Minute};
 
-/// The figures, and when they were true.
-#[derive(Default)]
-pub struct Figures {
-    last: Mutex<Option<(Instant, Arc<Known>)>>,
-}
-
-struct Known {
+/// What the overview shows.
+pub struct Known {
     live: Vec<Live>,
     minutes: Vec<Minute>,
+    nodes: Vec<AtNode>,
     health: Health,
-}
-
-impl Figures {
-    /// Fresh enough ones; who comes while they are asked for waits for the answer.
-    async fn get(&self, mission: &Mission) -> Result<Arc<Known>, PageError> {
-        let mut last = self.last.lock().await;
-        if let Some((at, known)) = last.as_ref()
-            && at.elapsed() < FIGURES_AGE_MAX
-        {
-            return Ok(known.clone());
-        }
-        let known = Arc::new(Known {
-            live: figures::live(&mission.pool).await?,
-            minutes: figures::minutes(&mission.pool).await?,
-            health: figures::health(&mission.pool).await?,
-        });
-        *last = Some((Instant::now(), known.clone()));
-        Ok(known)
-    }
 }
 
 #[derive(Template)]
@@ -57,8 +33,16 @@ struct Home {
     outbox_age: String,
     late_timers: i64,
     oldest: String,
+    charts: Vec<Chart>,
     live: Vec<Row>,
-    minutes: Vec<Minute>,
+    steps: Vec<StepRow>,
+    queues: Vec<QueueRow>,
+}
+
+struct Chart {
+    title: &'static str,
+    last: i64,
+    svg: String,
 }
 
 struct Row {
@@ -69,9 +53,44 @@ struct Row {
     href: String,
 }
 
+struct StepRow {
+    workflow: String,
+    step: String,
+    sagas: i64,
+}
+
+struct QueueRow {
+    name: String,
+    lag: String,
+    deserted: bool,
+}
+
+/// Fresh enough figures.
+async fn known(mission: &Mission) -> Result<std::sync::Arc<Known>, PageError> {
+    let ask = async || {
+        Ok::<_, PageError>(Known {
+            live: figures::live(&mission.pool).await?,
+            minutes: figures::minutes(&mission.pool).await?,
+            nodes: figures::at_nodes(&mission.pool).await?,
+            health: figures::health(&mission.pool).await?,
+        })
+    };
+    mission.figures.get(FIGURES_AGE_MAX, ask).await
+}
+
+/// At which nodes live sagas are, as sampled.
+pub async fn at_nodes(mission: &Mission) -> Result<Vec<AtNode>, PageError> {
+    Ok(known(mission).await?.nodes.clone())
+}
+
+/// Live sagas by workflow and status.
+pub async fn live(mission: &Mission) -> Result<Vec<Live>, PageError> {
+    Ok(known(mission).await?.live.clone())
+}
+
 /// Shows it.
 pub async fn show(State(mission): State<Mission>, Extension(operator): Extension<Operator>) -> Page {
-    let known = mission.figures.get(&mission).await?;
+    let known = known(&mission).await?;
     let in_flight: i64 = known.live.iter().map(|row| row.sagas).sum();
     let failed = known.live.iter().filter(|row| row.status == "failed");
     let health = &known.health;
@@ -89,18 +108,80 @@ pub async fn show(State(mission): State<Mission>, Extension(operator): Extension
         oldest: health
             .oldest_stuck
             .map_or_else(|| "none".to_owned(), |at| ago(at.into(), mission.engine.now())),
+        charts: drawn(&known.minutes),
         live: known.live.iter().map(row).collect(),
-        minutes: known.minutes.clone(),
+        steps: steps(&mission, &known.nodes).await?,
+        queues: queues(&mission),
     })
 }
 
+fn drawn(minutes: &[Minute]) -> Vec<Chart> {
+    let charts = [
+        ("Started", "started", "bar-busy"),
+        ("Completed", "completed", "bar-good"),
+        ("Ended otherwise", "undone", "bar-undo"),
+        ("Failing", "failing", "bar-bad"),
+    ];
+    let chart = |(title, kind, class): (&'static str, &str, &str)| {
+        let mut values = vec![0; CHART_MINUTES];
+        for minute in minutes.iter().filter(|minute| minute.kind == kind) {
+            let ago = usize::try_from(minute.ago).unwrap_or(0);
+            if let Some(value) = CHART_MINUTES
+                .checked_sub(ago + 1)
+                .and_then(|place| values.get_mut(place))
+            {
+                *value += minute.sagas;
+            }
+        }
+        let last = values.last().copied().unwrap_or_default();
+        let most = values.iter().copied().max().unwrap_or_default();
+        let label =
+            format!("{title} in each of the last {CHART_MINUTES} minutes: {last} in the last one, {most} at most");
+        Chart {
+            title,
+            last,
+            svg: charts::bars(&label, class, &values),
+        }
+    };
+    charts.into_iter().map(chart).collect()
+}
+
+async fn steps(mission: &Mission, nodes: &[AtNode]) -> Result<Vec<StepRow>, PageError> {
+    let mut sagas: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for at in nodes {
+        // From memory, but for a definition's first saga.
+        let definition = mission.engine.definitions().by_id(at.definition_id).await?;
+        let index = u16::try_from(at.node).ok();
+        if let Some(step) = index.and_then(|index| definition.compiled.node_name(index)) {
+            *sagas
+                .entry((definition.name().to_owned(), step.to_owned()))
+                .or_default() += at.sagas;
+        }
+    }
+    let row = |((workflow, step), sagas)| StepRow { workflow, step, sagas };
+    Ok(sagas.into_iter().map(row).collect())
+}
+
+fn queues(mission: &Mission) -> Vec<QueueRow> {
+    let known = mission.queues.get(&mission.engine);
+    let row = |(name, queue): (&String, &crate::queues::Queue)| QueueRow {
+        name: name.clone(),
+        lag: queue
+            .standing
+            .lag
+            .map_or_else(|| "not known".to_owned(), |lag| lag.to_string()),
+        deserted: queue.is_deserted(),
+    };
+    known.iter().map(row).collect()
+}
+
 fn row(live: &Live) -> Row {
-    let search = format!("workflow:{} status:{}", live.workflow, live.status);
+    let search = format!("workflow:{} status:{}", quoted(&live.workflow), live.status);
     Row {
         workflow: live.workflow.clone(),
         status: live.status.clone(),
         mark: live.status.parse().map_or("", mark),
         sagas: live.sagas,
-        href: super::search_link(&search),
+        href: search_link(&search),
     }
 }

@@ -2,16 +2,24 @@
 
 pub mod act;
 pub mod assets;
+pub mod charts;
+pub mod export;
 pub mod graph;
+pub mod guide;
 pub mod home;
+pub mod live;
 pub mod login;
 pub mod saga;
 pub mod sagas;
+pub mod schedules;
 pub mod search;
 pub mod standing;
 pub mod stuck;
 pub mod text;
 pub mod timeline;
+pub mod trail;
+pub mod workers;
+pub mod workflows;
 
 use askama::Template;
 use axum::http::Uri;

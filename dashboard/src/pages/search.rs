@@ -76,6 +76,11 @@ fn add(search: &mut Search, word: &str, now: Timestamp) -> Result<(), String> {
                 }
             }
         }
+        "sort" => match value {
+            "newest" => filter.oldest_first = false,
+            "oldest" => filter.oldest_first = true,
+            other => return Err(format!("`sort:{other}` is no order; there are newest and oldest")),
+        },
         "started" => {
             let (before, age) = match (value.strip_prefix('>'), value.strip_prefix('<')) {
                 (Some(age), _) => (true, age),
@@ -96,7 +101,7 @@ fn add(search: &mut Search, word: &str, now: Timestamp) -> Result<(), String> {
             Some(tag) if !tag.is_empty() => filter.tag = Some((tag.to_owned(), value.to_owned())),
             Some(_) | None => {
                 return Err(format!(
-                    "{name:?} is not a qualifier; there are workflow, status, step, error, business-key, tag.NAME and started"
+                    "{name:?} is not a qualifier; there are workflow, status, step, error, business-key, tag.NAME, started and sort"
                 ));
             }
         },
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn qualifiers_become_a_filter() {
         let search = parse(
-            r#"workflow:booking status:failed,paused key:"a b" started:>1h tag.city:Oslo"#,
+            r#"workflow:booking status:failed,paused key:"a b" started:>1h tag.city:Oslo sort:oldest"#,
             NOW,
         )
         .unwrap();
@@ -164,6 +169,7 @@ mod tests {
         assert_eq!(filter.business_key.as_deref(), Some("a b"));
         assert_eq!(filter.created_before, Some(Timestamp(NOW.0 - 3_600_000)));
         assert_eq!(filter.tag, Some(("city".to_owned(), "Oslo".to_owned())));
+        assert!(filter.oldest_first);
         assert!(!search.cut);
     }
 
@@ -193,6 +199,7 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         for text in [
             "colour:red",
+            "sort:loudest",
             "status:odd",
             "started:1h",
             "started:<soon",

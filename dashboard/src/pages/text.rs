@@ -45,6 +45,14 @@ pub fn span(millis: u64) -> String {
     words.join(" ")
 }
 
+/// The beginning of a text.
+pub fn shortened(text: &str, characters_max: usize) -> String {
+    match text.char_indices().nth(characters_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// JSON as who is looking may see it.
 pub fn json(value: &Value, operator: &Operator) -> String {
     json_within(value, operator, JSON_SHOWN_MAX)

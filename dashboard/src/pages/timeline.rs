@@ -19,11 +19,16 @@ const ROW: usize = 22;
 /// Attempts that are drawn: the latest.
 const BARS_MAX: usize = 60;
 
-struct Bar {
-    token: Token,
-    from: Timestamp,
-    to: Option<Timestamp>,
-    class: &'static str,
+/// An attempt, from its dispatch to its answer.
+pub struct Bar {
+    /// Which one.
+    pub token: Token,
+    /// When it was dispatched.
+    pub from: Timestamp,
+    /// When it was answered.
+    pub to: Option<Timestamp>,
+    /// Its look: `bar-good` has succeeded, `bar-bad` has failed.
+    pub class: &'static str,
     words: String,
 }
 
@@ -91,7 +96,8 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn bars<'a>(
+/// A saga's attempts, in the order of their dispatch; none: the journal doesn't begin with the saga.
+pub fn bars<'a>(
     definition: &Compiled,
     saga: SagaId,
     journal: impl Iterator<Item = (Timestamp, &'a Event)>,

@@ -17,6 +17,23 @@ pub async fn done(pool: &PgPool, operator: &str, action: &str, details: Value) -
     Ok(())
 }
 
+/// Writes down what is about to be done to something that is no saga.
+pub async fn begin_other(
+    pool: &PgPool,
+    operator: &str,
+    action: &str,
+    reason: &str,
+    details: Value,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("insert into ops.audit (operator, action, reason, details) values ($1, $2, $3, $4) returning id")
+        .bind(operator)
+        .bind(action)
+        .bind(reason)
+        .bind(Json(details))
+        .fetch_one(pool)
+        .await
+}
+
 /// A row of the trail.
 pub struct Entry {
     /// Its number.

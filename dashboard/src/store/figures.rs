@@ -2,8 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use crate::limits::{COUNT_MAX, INBOX_GROUPS_MAX, TIMER_LATE};
+use crate::limits::{
+    CHART_MINUTES, COUNT_MAX, SAMPLE_AMONG, SAMPLE_ENTRIES, SAMPLE_SAGAS, STATE_LOOK_MAX, STEP_SAMPLE, TIMER_LATE,
+};
 
 /// Live sagas of a workflow in a status.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -16,34 +19,26 @@ pub struct Live {
     pub sagas: i64,
 }
 
-/// Sagas that wait for an operator for the same reason.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Group {
-    /// The workflow.
-    pub workflow: String,
-    /// Where they failed.
-    pub step: String,
-    /// How they failed.
-    pub code: String,
-    /// How many.
-    pub sagas: i64,
-    /// When the first of them stopped.
-    pub first: DateTime<Utc>,
-    /// When the last of them stopped.
-    pub last: DateTime<Utc>,
-}
-
-/// What began in a minute, and what has become of it.
+/// What happened in a minute.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Minute {
+    /// `started`, `completed`, `undone` or `failing`.
+    pub kind: String,
     /// How many minutes ago.
     pub ago: i32,
-    /// How many began.
-    pub begun: i64,
-    /// How many of these have completed.
-    pub completed: i64,
-    /// How many of these ended otherwise.
-    pub undone: i64,
+    /// To how many sagas.
+    pub sagas: i64,
+}
+
+/// Live sagas at a node of their definition.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct AtNode {
+    /// The definition.
+    pub definition_id: i64,
+    /// The node's index there.
+    pub node: i32,
+    /// How many.
+    pub sagas: i64,
 }
 
 /// What else may be wrong.
@@ -71,32 +66,36 @@ pub async fn live(pool: &PgPool) -> Result<Vec<Live>, sqlx::Error> {
     .await
 }
 
-/// What waits for an operator, by reason, the largest group first: of the oldest [`COUNT_MAX`] sagas.
-pub async fn stuck(pool: &PgPool) -> Result<Vec<Group>, sqlx::Error> {
+/// What happened in each of the last minutes, to the newest [`COUNT_MAX`] of the sagas that began within them.
+pub async fn minutes(pool: &PgPool) -> Result<Vec<Minute>, sqlx::Error> {
     sqlx::query_as(
-        "select workflow, coalesce(failure_step, '') as step, coalesce(failure_code, '') as code, count(*) as sagas, \
-                min(updated_at) as first, max(updated_at) as last \
-         from (select workflow, failure_step, failure_code, updated_at from saga.sagas \
-               where status = 'failed' and ended_at is null order by id limit $1) as stuck \
-         group by 1, 2, 3 order by sagas desc, 1, 2, 3 limit $2",
+        "select moved.kind, floor(extract(epoch from now() - moved.at) / 60)::int as ago, count(*) as sagas \
+         from (select created_at, updated_at, status, ended_at, failure_code from saga.sagas \
+               where id >= saga.first_id_at(now() - $1 * interval '1 minute') order by id desc limit $2) as recent \
+         cross join lateral (values ('started', recent.created_at), \
+            (case when recent.status = 'completed' then 'completed' when recent.ended_at is not null then 'undone' \
+                  when recent.failure_code is not null then 'failing' end, recent.updated_at)) as moved(kind, at) \
+         where moved.kind is not null and moved.at <= now() and moved.at > now() - $1 * interval '1 minute' group by 1, 2",
     )
+    .bind(CHART_MINUTES as f64)
     .bind(COUNT_MAX)
-    .bind(INBOX_GROUPS_MAX)
     .fetch_all(pool)
     .await
 }
 
-/// The last ten minutes' begins, by what became of them; of the newest [`COUNT_MAX`] sagas.
-pub async fn minutes(pool: &PgPool) -> Result<Vec<Minute>, sqlx::Error> {
+/// At which nodes live sagas are: of each status the newest [`STEP_SAMPLE`]. Large states are left out, and those
+/// with an escaped U+0000, since Postgres refuses to look into them.
+pub async fn at_nodes(pool: &PgPool) -> Result<Vec<AtNode>, sqlx::Error> {
     sqlx::query_as(
-        "select floor(extract(epoch from now() - created_at) / 60)::int as ago, count(*) as begun, \
-                count(*) filter (where status = 'completed') as completed, \
-                count(*) filter (where ended_at is not null and status <> 'completed') as undone \
-         from (select created_at, status, ended_at from saga.sagas \
-               where id >= saga.first_id_at(now() - interval '10 minutes') order by id desc limit $1) as recent \
-         where created_at > now() - interval '10 minutes' group by 1 order by 1",
+        "select sample.definition_id, node.index::int as node, count(*) as sagas \
+         from unnest(array['running', 'waiting', 'compensating', 'failed', 'paused']) as wanted(status) \
+         cross join lateral (select definition_id, state from saga.sagas \
+             where status = wanted.status and ended_at is null order by id desc limit $1) as sample \
+         cross join lateral json_object_keys(case when octet_length(sample.state) <= $2 \
+             and position('\\u0000' in sample.state) = 0 then sample.state::json -> 'ac' end) as node(index) group by 1, 2",
     )
-    .bind(COUNT_MAX)
+    .bind(STEP_SAMPLE)
+    .bind(STATE_LOOK_MAX)
     .fetch_all(pool)
     .await
 }
@@ -116,4 +115,42 @@ pub async fn health(pool: &PgPool) -> Result<Health, sqlx::Error> {
     .bind(COUNT_MAX)
     .fetch_one(pool)
     .await
+}
+
+/// A journal entry of a saga in a sample.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Entry {
+    /// The saga.
+    pub saga_id: Uuid,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The event, as JSON.
+    pub event: String,
+}
+
+/// The journals of the newest [`SAMPLE_SAGAS`] sagas on a definition, of the newest [`SAMPLE_AMONG`] of any; the last saga's may
+/// end early.
+pub async fn sample(pool: &PgPool, definition: i64) -> Result<Vec<Entry>, sqlx::Error> {
+    sqlx::query_as(
+        "select entry.saga_id, entry.at, entry.event from \
+           (select newest.id from (select id, definition_id from saga.sagas order by id desc limit $2) as newest \
+            where newest.definition_id = $1 order by newest.id desc limit $3) as sample \
+         cross join lateral (select j.saga_id, j.seq, j.at, j.event from saga.journal j where j.saga_id = sample.id \
+            order by j.seq limit $4) as entry \
+         order by entry.saga_id, entry.seq limit $4",
+    )
+    .bind(definition)
+    .bind(SAMPLE_AMONG)
+    .bind(SAMPLE_SAGAS)
+    .bind(SAMPLE_ENTRIES)
+    .fetch_all(pool)
+    .await
+}
+
+/// The last entry of these sagas' journals.
+pub async fn entries(pool: &PgPool, sagas: &[Uuid]) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    sqlx::query_as("select id, seq from saga.sagas where id = any($1)")
+        .bind(sagas)
+        .fetch_all(pool)
+        .await
 }

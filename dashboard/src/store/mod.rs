@@ -2,5 +2,7 @@
 
 pub mod audit;
 pub mod figures;
+pub mod inbox;
 pub mod sessions;
 pub mod users;
+pub mod views;

@@ -22,8 +22,8 @@ pub async fn insert(pool: &PgPool, user: i64, digest: &[u8]) -> Result<(), sqlx:
     Ok(())
 }
 
-/// Whose session it is, if it goes on.
-pub async fn find(pool: &PgPool, digest: &[u8]) -> Result<Option<Operator>, sqlx::Error> {
+/// Whose session it is, if it goes on. `used`: somebody does something, so it goes on for longer.
+pub async fn find(pool: &PgPool, digest: &[u8], used: bool) -> Result<Option<Operator>, sqlx::Error> {
     let row = sqlx::query(
         "select u.id, u.name, u.role, s.seen_at < now() - $3 * interval '1 second' as touch \
          from ops.sessions s join ops.users u on u.id = s.user_id \
@@ -35,7 +35,7 @@ pub async fn find(pool: &PgPool, digest: &[u8]) -> Result<Option<Operator>, sqlx
     .fetch_optional(pool)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    if row.try_get("touch")? {
+    if used && row.try_get("touch")? {
         sqlx::query("update ops.sessions set seen_at = now() where token_hash = $1")
             .bind(digest)
             .execute(pool)

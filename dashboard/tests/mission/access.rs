@@ -27,6 +27,9 @@ async fn nothing_is_open_without_a_login() {
 
     let style = browser.get("/assets/mission.css").await;
     assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
+    let script = browser.get("/assets/mission.js").await;
+    assert_eq!(script.headers()["content-type"], "text/javascript; charset=utf-8");
+    assert_eq!(browser.get("/live").await.status(), StatusCode::SEE_OTHER);
     control.stop().await;
 }
 

@@ -218,6 +218,10 @@ async fn the_inbox_groups_what_is_stuck() {
     control.saga("patient", json!({"about": "k"})).await;
     let page = browser.page("/stuck").await;
     assert!(page.contains("card_declined") && page.contains(">3<"), "{page}");
+    assert!(
+        page.contains("/help#waits-for-an-operator") && page.contains("/help#card_declined"),
+        "{page}"
+    );
     assert!(page.contains("error%3Acard_declined"), "{page}");
     harmless(&page);
     let page = browser.page("/").await;

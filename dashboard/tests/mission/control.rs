@@ -16,10 +16,12 @@ pub const PASSWORD: &str = "correct horse battery staple";
 pub struct Control {
     pub engine: Engine,
     pub database: TestDatabase,
-    base: String,
+    pub base: String,
     mission: Mission,
     server: tokio::task::JoinHandle<()>,
-    _broker: InProcessBroker,
+    /// It lives as long as the engine; tests with a worker reach it here.
+    #[allow(dead_code)]
+    pub broker: InProcessBroker,
 }
 
 impl Control {
@@ -49,7 +51,7 @@ impl Control {
             base,
             mission,
             server,
-            _broker: broker,
+            broker,
         }
     }
 
@@ -102,20 +104,20 @@ impl Control {
     /// A worker's answer to the attempt of `step` that is in flight.
     pub async fn answer(&self, saga: SagaId, step: &str, outcome: Outcome) {
         let record = self.engine.saga(saga).await.unwrap().unwrap();
-        let epochs: Vec<(u32, u32)> = record
+        let open: Vec<(TaskRole, u32, u32)> = record
             .state
             .active
             .values()
             .filter_map(|active| match active {
-                workflows::state::Active::Step(work) => Some((work.epoch, work.attempt)),
+                workflows::state::Active::Step(work) => Some((work.role, work.epoch, work.attempt)),
                 _other => None,
             })
             .collect();
-        for (epoch, attempt) in epochs {
+        for (role, epoch, attempt) in open {
             let token = Token {
                 saga,
                 step: step.to_owned(),
-                role: TaskRole::Run,
+                role,
                 attempt,
                 epoch,
             };
@@ -182,6 +184,13 @@ fn definitions() -> Vec<Value> {
         json!({
             "name": "patient", "version": 1, "business_key": "input.about",
             "flow": [{"kind": "wait_for", "name": "go", "signal": "go", "deadline": "1h", "on_deadline": {"to": "compensate"}}]}),
+        json!({
+            "name": "flaky", "version": 2, "business_key": "input.about",
+            "flow": [
+                {"kind": "step", "name": "hold", "activity": "nobody.holds", "queue": "nobody", "attempt_timeout": "1h",
+                 "compensation": {"activity": "nobody.lets-go", "retry": {"max_attempts": 1}}},
+                {"kind": "step", "name": "pay", "activity": "nobody.pays", "queue": "nobody", "attempt_timeout": "1h",
+                 "retry": {"max_attempts": 9, "initial": "1ms", "cap": "1ms"}}]}),
         json!({
             "name": "stubborn", "version": 1, "business_key": "input.about",
             "flow": [

@@ -4,4 +4,6 @@
 mod access;
 mod acting;
 mod control;
+mod inbox;
+mod places;
 mod sagas;

@@ -11,6 +11,7 @@ pub const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{202e}evil\"'";
 
 /// Nothing of it is markup.
 pub fn harmless(page: &str) {
+    let page = page.replacen("<script src=\"/assets/mission.js\" defer></script>", "", 1);
     for markup in ["<img", "<script", "onerror=alert(1)>", "style=\""] {
         assert!(!page.contains(markup), "{markup} in {page}");
     }
@@ -83,5 +84,102 @@ async fn pages_go_on_where_the_last_one_ended() {
         assert!(first.contains(id) != second.contains(id), "{id}");
     }
     assert!(!second.contains("rel=\"next\""));
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_is_sorted_kept_and_exported() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let first = control.saga("patient", json!({"about": "=cmd|' /C calc'!A0"})).await;
+    let second = control.saga("patient", json!({"about": HOSTILE})).await;
+    let order = |page: &str| {
+        (
+            page.find(&first.to_string()).unwrap(),
+            page.find(&second.to_string()).unwrap(),
+        )
+    };
+    let newest = browser.page("/sagas?q=workflow%3Apatient").await;
+    assert!(order(&newest).0 > order(&newest).1, "{newest}");
+    let oldest = browser.page("/sagas?q=workflow%3Apatient+sort%3Aoldest").await;
+    assert!(order(&oldest).0 < order(&oldest).1, "{oldest}");
+
+    let csv = browser
+        .get("/sagas/export?q=workflow%3Apatient+sort%3Aoldest&format=csv")
+        .await;
+    assert_eq!(csv.headers()["content-type"], "text/csv; charset=utf-8");
+    assert!(
+        csv.headers()["content-disposition"]
+            .to_str()
+            .unwrap()
+            .starts_with("attachment")
+    );
+    let csv = csv.text().await.unwrap();
+    assert!(csv.starts_with("id,workflow,version,status,businessKey,"), "{csv}");
+    assert!(
+        csv.contains(&format!("{first},patient,1,waiting,\"'=cmd|' /C calc'!A0\"")),
+        "{csv}"
+    );
+    let json = browser.page("/sagas/export?q=workflow%3Apatient&format=json").await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["businessKey"], HOSTILE);
+    assert_eq!(json[1]["id"], first.to_string());
+    assert_eq!(browser.page("/sagas/export?q=nothing&format=json").await, "[\n]\n");
+    for wrong in ["q=odd%3Ax&format=csv", "q=&format=exe", "q=a%00b&format=csv"] {
+        let answer = browser.get(&format!("/sagas/export?{wrong}")).await;
+        assert!(
+            answer.status().is_client_error() || answer.text().await.is_err(),
+            "{wrong}"
+        );
+    }
+
+    let q = "workflow:patient sort:oldest";
+    let save = [("word", "save"), ("name", HOSTILE), ("q", q)];
+    assert_eq!(
+        browser.post("/sagas/views", &save).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    let page = browser.page("/sagas?q=workflow%3Apatient+sort%3Aoldest").await;
+    harmless(&page);
+    assert!(
+        page.contains("aria-current=\"true\"") && page.contains("onerror"),
+        "{page}"
+    );
+    for (name, q) in [("", q), ("x", "odd:x")] {
+        let form = [("word", "save"), ("name", name), ("q", q)];
+        assert_eq!(
+            browser.post("/sagas/views", &form).await.status(),
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
+    }
+    let mut viewer = control.logged_in("vera", Role::Viewer).await;
+    assert_eq!(viewer.post("/sagas/views", &save).await.status(), StatusCode::FORBIDDEN);
+    let forget = [("word", "delete"), ("name", HOSTILE), ("q", q)];
+    assert_eq!(
+        browser.post("/sagas/views", &forget).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert!(!browser.page("/sagas").await.contains("class=\"views\""));
+    assert!(browser.page("/audit").await.contains("save view"));
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_goes_on_over_its_pages() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("vera", Role::Viewer).await;
+    let new = |n: usize| orchestrator::NewSaga {
+        workflow: "patient".to_owned(),
+        input: json!({"about": format!("k{n}")}),
+        ..orchestrator::NewSaga::default()
+    };
+    for started in control.engine.start_sagas((0..1_203).map(new).collect()).await {
+        started.unwrap();
+    }
+    let csv = browser.page("/sagas/export?q=workflow%3Apatient&format=csv").await;
+    let mut ids: Vec<&str> = csv.lines().skip(1).map(|line| &line[..36]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 1_203);
     control.stop().await;
 }

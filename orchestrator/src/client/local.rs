@@ -272,6 +272,7 @@ impl EngineClient for LocalClient {
             failure_code: None,
             failure_step: None,
             created_from: filter.created_after,
+            oldest_first: false,
             created_before: filter.created_before,
             after: filter.cursor.as_deref().map(cursor::read).transpose()?,
         };

@@ -36,9 +36,9 @@ pub struct SagaSummary {
     pub updated_at: Timestamp,
     /// When it ended, with nothing in flight any more.
     pub ended_at: Option<Timestamp>,
-    /// Why it was not completed.
+    /// Why it was not completed; while it is live, what a step fails with: finally, or twice or more in a row.
     pub failure_code: Option<String>,
-    /// The step that failed.
+    /// That step.
     pub failure_step: Option<String>,
 }
 
@@ -87,7 +87,9 @@ pub struct SagaFilter {
     pub created_from: Option<Timestamp>,
     /// Begun before.
     pub created_before: Option<Timestamp>,
-    /// Only sagas before this one in the list's order (the last of the page before).
+    /// The oldest first, instead of the newest.
+    pub oldest_first: bool,
+    /// Only sagas behind this one in the list's order (the last of the page before).
     pub after: Option<SagaId>,
 }
 
@@ -127,7 +129,7 @@ pub async fn journal(pool: &PgPool, id: SagaId, after: u64, limit: u32) -> Resul
     rows.iter().map(journal_entry).collect()
 }
 
-/// Sagas that match, newest first (by id, which is by when they were accepted), at most `limit`.
+/// Sagas that match, newest or oldest first (by id, which is by when they were accepted), at most `limit`.
 pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<SagaSummary>, sqlx::Error> {
     let mut query = QueryBuilder::<Postgres>::new(SUMMARY);
     query.push(" from saga.sagas where true");
@@ -173,9 +175,19 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
             .push(")");
     }
     if let Some(after) = filter.after {
-        query.push(" and id < ").push_bind(after.0);
+        let behind = if filter.oldest_first {
+            " and id > "
+        } else {
+            " and id < "
+        };
+        query.push(behind).push_bind(after.0);
     }
-    query.push(" order by id desc limit ").push_bind(i64::from(limit));
+    let order = if filter.oldest_first {
+        " order by id limit "
+    } else {
+        " order by id desc limit "
+    };
+    query.push(order).push_bind(i64::from(limit));
     query.build().fetch_all(pool).await?.iter().map(summary).collect()
 }
 

@@ -169,6 +169,7 @@ impl Services {
     pub async fn shutdown(self) {
         self.leaving.cancel();
         self.gateway.end().await;
+        self.mission.leave();
         tokio::join!(self.ops.close(self.drain), self.dashboard.close(self.drain));
         self.mission.close().await;
         self.worker.end().await;

@@ -1,0 +1,217 @@
+//! A headless Chromium of one test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities as _;
+use thirtyfour::prelude::TypingData;
+use thirtyfour::{By, CapabilitiesHelper as _, DesiredCapabilities, WebDriver, WebElement};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::axe;
+
+/// How long anything on a page may take on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+/// What the driver says once it listens.
+const STARTED: &str = "started successfully on port ";
+
+/// What axe may find nothing of: the WCAG's levels A and AA.
+const AUDIT: &str = r#"
+    const done = arguments[arguments.length - 1];
+    axe.run(document, { runOnly: { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] } })
+        .then(result => done(result.violations.map(v => v.id + ": " + v.help + " " + v.nodes.map(n => n.html.slice(0, 200) + " " + n.failureSummary).join(" | "))),
+              error => done(["axe failed: " + error]));
+"#;
+
+pub struct Chrome {
+    pub driver: WebDriver,
+    base: String,
+    axe: &'static str,
+    // After the session: its end needs the driver.
+    _process: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Chrome {
+    /// None: there is no browser here, which was said.
+    pub async fn start(base: &str) -> Option<Chrome> {
+        let browser = ["chromium", "chromedriver"];
+        if !browser.into_iter().all(testkit::require) {
+            return None;
+        }
+        let axe = axe::source()?;
+        let (process, port) = chromedriver().await;
+        let profile = tempfile::tempdir().unwrap();
+        let mut wishes = DesiredCapabilities::chrome();
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        // No sandbox: it needs rights that containers don't give, and we show it our own pages only.
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1280,900",
+            &folder,
+        ] {
+            wishes.add_arg(argument).unwrap();
+        }
+        wishes.set("goog:loggingPrefs", json!({"browser": "ALL"})).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wishes)
+            .await
+            .unwrap();
+        Some(Chrome {
+            driver,
+            base: base.to_owned(),
+            axe,
+            _process: process,
+            _profile: profile,
+        })
+    }
+
+    pub async fn stop(self) {
+        self.driver.quit().await.unwrap();
+    }
+
+    pub async fn open(&self, path: &str) {
+        self.driver.goto(format!("{}{path}", self.base)).await.unwrap();
+    }
+
+    /// Waits for an element.
+    pub async fn find(&self, css: &str) -> WebElement {
+        testkit::eventually(&format!("{css} is there"), LIMIT, async || {
+            self.driver.find(By::Css(css)).await.is_ok()
+        })
+        .await;
+        self.driver.find(By::Css(css)).await.unwrap()
+    }
+
+    /// Waits for a link or button with this text and clicks on it.
+    pub async fn click(&self, text: &str) {
+        let path = format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), \"{text}\")]");
+        testkit::eventually(&format!("{text:?} can be clicked"), LIMIT, async || {
+            match self.driver.find(By::XPath(path.as_str())).await {
+                Ok(element) => element.click().await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub async fn press(&self, keys: impl Into<TypingData>) {
+        let focused = self.driver.active_element().await.unwrap();
+        focused.send_keys(keys).await.unwrap();
+    }
+
+    /// Waits until the page's text has this.
+    pub async fn shows(&self, text: &str) {
+        testkit::eventually(&format!("the page shows {text:?}"), LIMIT, async || {
+            self.text().await.contains(text)
+        })
+        .await;
+    }
+
+    pub async fn text(&self) -> String {
+        match self.driver.find(By::Css("body")).await {
+            Ok(body) => body.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    pub async fn run(&self, script: &str) -> Value {
+        self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+    }
+
+    /// Looks at the page with axe, in both themes, and leaves screenshots.
+    pub async fn check(&self, name: &str) {
+        let mut problems = Vec::new();
+        for theme in ["light", "dark"] {
+            self.theme(theme).await;
+            self.driver.execute(self.axe, Vec::new()).await.unwrap();
+            let found = self.driver.execute_async(AUDIT, Vec::new()).await.unwrap();
+            let found: Vec<String> = found.convert().unwrap();
+            problems.extend(found.into_iter().map(|problem| format!("{name}, {theme}: {problem}")));
+            self.screenshot(&format!("{name}-{theme}")).await;
+        }
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+        self.fits(name).await;
+        self.window(390, 844).await;
+        self.fits(name).await;
+        self.screenshot(&format!("{name}-phone")).await;
+        self.window(1280, 900).await;
+        self.theme("light").await;
+        self.quiet(name).await;
+    }
+
+    /// Nothing makes the page wider than its window.
+    async fn fits(&self, name: &str) {
+        let wide = self
+            .run("return document.documentElement.scrollWidth - innerWidth")
+            .await;
+        assert!(wide.as_i64().unwrap() <= 0, "{name} is {wide} pixels too wide");
+    }
+
+    /// Nothing has run that shouldn't, and nothing was refused by the policy.
+    pub async fn quiet(&self, name: &str) {
+        assert_eq!(self.run("return typeof window.pwned").await, "undefined", "{name}");
+        for entry in self.driver.browser_log().await.unwrap() {
+            let message = format!("{entry:?}");
+            // A page that isn't there, or a saga that has moved on, is said to the console too.
+            assert!(message.contains("status of 4"), "{name}: {message}");
+        }
+    }
+
+    async fn theme(&self, theme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": theme}]});
+        self.driver
+            .cdp()
+            .send_raw("Emulation.setEmulatedMedia", features)
+            .await
+            .unwrap();
+    }
+
+    async fn window(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.driver
+            .cdp()
+            .send_raw("Emulation.setDeviceMetricsOverride", metrics)
+            .await
+            .unwrap();
+    }
+
+    async fn screenshot(&self, name: &str) {
+        let folder = screenshots();
+        std::fs::create_dir_all(&folder).unwrap();
+        self.driver
+            .screenshot(&folder.join(format!("{name}.png")))
+            .await
+            .unwrap();
+    }
+}
+
+fn screenshots() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("mission-control")
+}
+
+/// The driver on a free port of its own choice.
+async fn chromedriver() -> (Child, u16) {
+    let mut process = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some((_, port)) = line.split_once(STARTED) {
+            let port = port.trim_end_matches('.').parse().unwrap();
+            // Whatever else it says is read, so that it never waits for us.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (process, port);
+        }
+    }
+    panic!("chromedriver has ended without listening");
+}

@@ -1,0 +1,13 @@
+//! Mission control in a browser: headless Chromium through its driver, over an engine, a worker and Postgres.
+//!
+//! Screenshots of every page, light and dark, are left in `target/tmp/mission-control/`.
+#![allow(clippy::unwrap_used)]
+
+mod axe;
+mod chrome;
+#[path = "../mission/control.rs"]
+#[allow(dead_code)]
+mod control;
+mod pages;
+mod story;
+mod worker;

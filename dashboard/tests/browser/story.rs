@@ -1,0 +1,153 @@
+//! What an operator on call does: comes in, finds what is stuck, reads why, repairs it, and sees it end.
+
+use dashboard::{Role, operators};
+use serde_json::json;
+use thirtyfour::Key;
+
+use crate::chrome::{Chrome, LIMIT};
+use crate::control::Control;
+use crate::worker;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_saga_is_found_understood_and_repaired() {
+    let control = Control::start().await;
+    let Some(chrome) = Chrome::start(&control.base).await else {
+        return control.stop().await;
+    };
+    let worker = worker::start(&control).await;
+    let saga = control
+        .saga("parcel", json!({"order": "order-7", "to": "", "totalAmount": 59.9}))
+        .await;
+    testkit::eventually("it waits for an operator", LIMIT, async || {
+        let record = control.engine.saga(saga).await.unwrap().unwrap();
+        record.summary.status.as_str() == "failed"
+    })
+    .await;
+
+    let link = operators::one_time_link(&control.database.pool, "dev", Role::Admin)
+        .await
+        .unwrap();
+    chrome.open(&link).await;
+    chrome.click("Log in by this one-time link").await;
+    chrome.shows("dev (admin)").await;
+
+    chrome.click("Stuck").await;
+    chrome.shows("address_incomplete").await;
+    chrome.find("td.number a").await.click().await.unwrap();
+    chrome.shows("order-7").await;
+    chrome.find("td.id a").await.click().await.unwrap();
+    chrome.shows("the parcel has no town to go to").await;
+    chrome.shows("● live").await;
+
+    chrome.click("Retry ship now").await;
+    let input = chrome.find("textarea").await;
+    input.send_keys(r#"{"to": "Oslo"}"#).await.unwrap();
+    chrome.click("Show what would happen").await;
+    chrome.shows("will be running").await;
+    chrome
+        .find("input[name=reason]")
+        .await
+        .send_keys("the town was missing")
+        .await
+        .unwrap();
+    chrome.find("button.grave").await.click().await.unwrap();
+
+    // Whether the answer came before or after the page: it shows the end without being loaded again.
+    chrome.shows("✔ completed").await;
+    chrome.shows("dev: the town was missing").await;
+    chrome.click("ship: present").await;
+    chrome.shows("to Oslo").await;
+    worker.cancel();
+    chrome.stop().await;
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_page_follows_its_saga() {
+    let control = Control::start().await;
+    let Some(chrome) = Chrome::start(&control.base).await else {
+        return control.stop().await;
+    };
+    log_in(&control, &chrome).await;
+    let saga = control.saga("patient", json!({"about": "k"})).await;
+    chrome.open(&format!("/sagas/{saga}")).await;
+    chrome.shows("● live").await;
+    chrome
+        .run("window.sameDocument = true; document.querySelector('[data-part=journal] details').open = true")
+        .await;
+    // While somebody is at the actions, these stay; all the rest goes on.
+    chrome.run("document.querySelector('.actions a').focus()").await;
+    let signal = workflows::event::Signal {
+        id: "1".to_owned(),
+        name: "go".to_owned(),
+        payload: json!(null),
+    };
+    control.engine.signal(saga, signal).await.unwrap();
+    chrome.shows("signal").await;
+    chrome.shows("newer ones are shown when you move away").await;
+    assert!(chrome.text().await.contains("◷ waiting"));
+    chrome.run("document.activeElement.blur()").await;
+    chrome.shows("✔ completed").await;
+    assert_eq!(chrome.run("return window.sameDocument").await, true);
+    let open = "return document.querySelector('[data-part=journal] details').open";
+    assert_eq!(chrome.run(open).await, true, "what was opened stays open");
+    chrome.quiet("live").await;
+    chrome.stop().await;
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_is_enough() {
+    let control = Control::start().await;
+    let Some(chrome) = Chrome::start(&control.base).await else {
+        return control.stop().await;
+    };
+    log_in(&control, &chrome).await;
+    control.saga("patient", json!({"about": "first"})).await;
+    control.saga("patient", json!({"about": "second"})).await;
+    chrome.press("?").await;
+    chrome.shows("go anywhere").await;
+    chrome.check("keys").await;
+    chrome.find("dialog button").await.click().await.unwrap();
+    chrome.press("gs").await;
+    chrome.shows("first").await;
+    chrome.press("jj").await;
+    let here = chrome
+        .run("return document.activeElement.closest('tr').innerText")
+        .await;
+    assert!(here.as_str().unwrap().contains("first"), "{here}");
+    let focused = chrome.driver.active_element().await.unwrap();
+    focused.send_keys("" + Key::Enter).await.unwrap();
+    chrome.shows("waits for its signal").await;
+    chrome.press("/").await;
+    chrome
+        .find("[role=search] input")
+        .await
+        .send_keys("second" + Key::Enter)
+        .await
+        .unwrap();
+    chrome.shows("second").await;
+    let search = chrome.find("[role=search] input").await;
+    search.send_keys(" workflow:pa").await.unwrap();
+    let offered = chrome.run("return document.querySelector('#words option').value").await;
+    assert_eq!(offered, "second workflow:patient");
+    search.clear().await.unwrap();
+    chrome.press("" + Key::Tab).await;
+    chrome.press(Key::Control + "k").await;
+    let palette = chrome.find("dialog input").await;
+    palette.send_keys("audi").await.unwrap();
+    chrome.check("palette").await;
+    palette.send_keys("" + Key::Enter).await.unwrap();
+    chrome.shows("Audit trail").await;
+    chrome.stop().await;
+    control.stop().await;
+}
+
+pub async fn log_in(control: &Control, chrome: &Chrome) {
+    let link = operators::one_time_link(&control.database.pool, "dev", Role::Admin)
+        .await
+        .unwrap();
+    chrome.open(&link).await;
+    chrome.click("Log in by this one-time link").await;
+    chrome.shows("dev (admin)").await;
+}
