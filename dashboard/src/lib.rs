@@ -4,9 +4,12 @@
 //! functions read and command; what is kept beside it (users, sessions, audit, notes) is in the schema `ops`.
 
 pub mod access;
+pub mod campaigns;
 pub mod operators;
 
 mod app;
+mod approvals;
+mod deeds;
 mod error;
 mod layers;
 mod limits;
@@ -14,4 +17,4 @@ mod pages;
 mod store;
 
 pub use access::Role;
-pub use app::{Mission, router};
+pub use app::{Mission, Options, router};

@@ -1,7 +1,9 @@
 //! The pages: each handler reads, makes a view of plain texts, and gives it to its template, which escapes everything.
 
 pub mod act;
+pub mod approvals;
 pub mod assets;
+pub mod campaigns;
 pub mod graph;
 pub mod home;
 pub mod login;

@@ -59,6 +59,11 @@ impl Control {
         self.engine.shutdown().await;
     }
 
+    /// Mission control's parts, as another replica has them.
+    pub fn mission(&self) -> Mission {
+        self.mission.clone()
+    }
+
     /// A browser of nobody's.
     pub fn browser(&self) -> Browser {
         let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
@@ -182,6 +187,10 @@ fn definitions() -> Vec<Value> {
         json!({
             "name": "patient", "version": 1, "business_key": "input.about",
             "flow": [{"kind": "wait_for", "name": "go", "signal": "go", "deadline": "1h", "on_deadline": {"to": "compensate"}}]}),
+        json!({
+            "name": "brittle", "version": 1, "business_key": "input.about",
+            "flow": [{"kind": "step", "name": "work", "activity": "nobody.works", "queue": "nobody", "attempt_timeout": "1h",
+                      "retry": {"max_attempts": 1}, "otherwise": {"to": "operator"}}]}),
         json!({
             "name": "stubborn", "version": 1, "business_key": "input.about",
             "flow": [

@@ -3,5 +3,6 @@
 
 mod access;
 mod acting;
+mod campaigns;
 mod control;
 mod sagas;
