@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::access::password::Hasher;
 use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
 use crate::pages::home::Figures;
-use crate::{layers, pages};
+use crate::{api, layers, pages};
 
 /// What the pages work with. Cheap to clone.
 #[derive(Clone)]
@@ -92,6 +92,9 @@ pub fn router(mission: Mission) -> Router {
             "/approvals/{id}",
             get(pages::approvals::show).post(pages::approvals::decide),
         )
+        .route("/settings", get(pages::settings::show))
+        .route("/settings/tokens", post(pages::settings::add))
+        .route("/settings/tokens/revoke", post(pages::settings::revoke))
         .route("/audit", get(pages::stuck::trail))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
@@ -103,6 +106,7 @@ pub fn router(mission: Mission) -> Router {
         .merge(outside)
         .fallback(pages::not_found)
         .layer(from_fn(layers::same_origin))
+        .nest("/api", api::router(mission.clone()))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(layers::headers))
         .with_state(mission)

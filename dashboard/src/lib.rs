@@ -6,7 +6,9 @@
 pub mod access;
 pub mod campaigns;
 pub mod operators;
+pub mod tokens;
 
+mod api;
 mod app;
 mod approvals;
 mod deeds;

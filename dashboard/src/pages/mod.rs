@@ -10,6 +10,7 @@ pub mod login;
 pub mod saga;
 pub mod sagas;
 pub mod search;
+pub mod settings;
 pub mod standing;
 pub mod stuck;
 pub mod text;

@@ -6,4 +6,5 @@ pub mod campaigns;
 pub mod figures;
 pub mod sagas;
 pub mod sessions;
+pub mod tokens;
 pub mod users;

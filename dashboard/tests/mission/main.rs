@@ -3,6 +3,7 @@
 
 mod access;
 mod acting;
+mod api;
 mod campaigns;
 mod control;
 mod sagas;
