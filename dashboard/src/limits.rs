@@ -110,3 +110,7 @@ pub const TOKEN_TOUCH: Duration = Duration::from_secs(60);
 pub const TOKENS_PER_USER_MAX: i64 = 50;
 /// Items of one answer of the API.
 pub const API_PAGE_MAX: u32 = 500;
+/// How long the items of a campaign that is over are kept: a quarter's review still finds them.
+pub const KEEP_ITEMS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How often old items are forgotten.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);

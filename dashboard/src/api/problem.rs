@@ -14,6 +14,8 @@ pub enum ApiError {
     Page(PageError),
     /// The request can't be read.
     Malformed(String),
+    /// Its body is too large.
+    TooLarge(String),
 }
 
 impl<E: Into<PageError>> From<E> for ApiError {
@@ -26,7 +28,10 @@ macro_rules! malformed {
     ($($rejection:ty),*) => {
         $(impl From<$rejection> for ApiError {
             fn from(rejection: $rejection) -> Self {
-                ApiError::Malformed(rejection.body_text())
+                match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge(rejection.body_text()),
+                    _other => ApiError::Malformed(rejection.body_text()),
+                }
             }
         })*
     };
@@ -63,13 +68,14 @@ impl IntoResponse for ApiError {
         let (status, code, title) = match &self {
             ApiError::Page(error) => named(error),
             ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request can't be read"),
+            ApiError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large"),
         };
         let detail = match &self {
             ApiError::Page(PageError::NoSession) => {
                 "send `Authorization: Bearer <token>`; this one is missing, unknown, revoked or too old".to_owned()
             }
             ApiError::Page(error) => error.to_string(),
-            ApiError::Malformed(detail) => detail.clone(),
+            ApiError::Malformed(detail) | ApiError::TooLarge(detail) => detail.clone(),
         };
         let mut body = json!({
             "type": format!("urn:sagaline:problem:{code}"), "title": title, "status": status.as_u16(), "detail": detail});

@@ -5,6 +5,7 @@ use workflows::Compiled;
 use workflows::effect::Effect;
 use workflows::event::{Command, CommandEvent, Event};
 use workflows::ids::{SagaId, Timestamp};
+use workflows::limits::INPUT_BYTES_MAX;
 use workflows::state::{State, Status};
 use workflows::{SagaView, StepView};
 
@@ -135,6 +136,9 @@ pub fn command(
             });
             let mut input = sent.ok_or("its step would not be sent, so there is no input to patch")?;
             merge(&mut input, patch);
+            if input.to_string().len() > INPUT_BYTES_MAX {
+                return Err(format!("its input would have more than {INPUT_BYTES_MAX} bytes"));
+            }
             Command::Retry {
                 step: Some(step),
                 input: Some(input),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use workflows::limits::INPUT_BYTES_MAX;
 
 use crate::limits::{
     CAMPAIGN_IN_FLIGHT_MAX, CAMPAIGN_RATE_MAX, CANARY_DEFAULT, CANARY_MAX, CANARY_SHARE, PATIENCE_MAX_SECONDS,
@@ -152,6 +153,9 @@ impl Plan {
         let patched = matches!(&self.action, Action::Retry { input_patch: Some(patch), .. } if !patch.is_object());
         if patched {
             return Err("inputPatch is a JSON object: its fields replace those of the step's input".to_owned());
+        }
+        if serde_json::json!(self.action).to_string().len() > INPUT_BYTES_MAX {
+            return Err(format!("the action has more than {INPUT_BYTES_MAX} bytes"));
         }
         if self.action.step().is_some_and(str::is_empty) {
             return Err("the step's name is empty".to_owned());

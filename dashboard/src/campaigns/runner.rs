@@ -23,7 +23,7 @@ use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{
     CAMPAIGN_IDLE_TICK, CAMPAIGN_IN_FLIGHT_MAX, CAMPAIGN_ITEMS_MAX, CAMPAIGN_LEASE, CAMPAIGN_SEND_MAX, CAMPAIGN_TICK,
-    CAMPAIGN_TURN, CAMPAIGNS_PER_RUNNER, DRY_RUN_CHUNK, FREEZE_CHUNK, OUTCOME_MAX,
+    CAMPAIGN_TURN, CAMPAIGNS_PER_RUNNER, DRY_RUN_CHUNK, FORGET_INTERVAL, FREEZE_CHUNK, KEEP_ITEMS, OUTCOME_MAX,
 };
 use crate::pages::search;
 use crate::store::campaigns::{self as store, Campaign, Change, Item, Sent, Verdict};
@@ -32,7 +32,14 @@ use crate::store::{audit, sagas};
 /// Runs campaigns until `stop`. One in each orchestrator process; they share the work.
 pub async fn run(mission: Mission, stop: CancellationToken) {
     let runner = Runner::new(mission);
+    let mut forgot_at = Instant::now();
     loop {
+        if forgot_at.elapsed() >= FORGET_INTERVAL {
+            forgot_at = Instant::now();
+            if let Err(error) = store::forget_items(&runner.mission.pool, KEEP_ITEMS.as_secs_f64()).await {
+                tracing::warn!(%error, "old campaigns' items were not forgotten");
+            }
+        }
         let pause = match stop.run_until_cancelled(runner.tick()).await {
             Some(Ok(true)) => CAMPAIGN_TICK,
             Some(Ok(false)) => CAMPAIGN_IDLE_TICK,

@@ -440,6 +440,20 @@ pub async fn counts(pool: &PgPool, id: i64, round: i32) -> Result<(Counts, u64),
     Ok((counts, count("doable")?))
 }
 
+/// Forgets the items of one campaign that has been over for so long; the campaign itself stays. Gives how many there were.
+pub async fn forget_items(pool: &PgPool, keep_seconds: f64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "delete from ops.campaign_items where campaign_id = \
+           (select c.id from ops.campaigns c where c.phase in ('aborted', 'finished') and not c.active \
+              and c.changed_at < now() - $1 * interval '1 second' \
+              and exists (select 1 from ops.campaign_items i where i.campaign_id = c.id) order by c.id limit 1)",
+    )
+    .bind(keep_seconds)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Items in the same state for the same reason.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
