@@ -45,7 +45,7 @@ pub enum TokenCommand {
         user: Name,
         /// What it is for.
         #[arg(long = "for", value_name = "NAME")]
-        name: String,
+        purpose: String,
         /// What it may do, if its user may: viewer, operator, approver or admin.
         #[arg(long)]
         role: Role,
@@ -138,12 +138,12 @@ async fn token(global: &Global, command: TokenCommand, pool: &sqlx::PgPool) -> a
     match command {
         TokenCommand::Add {
             user,
-            name,
+            purpose,
             role,
             expires,
         } => {
             let by = operators::COMMAND_LINE;
-            let token = tokens::add(pool, by, &user.name, &name, role, expires).await?;
+            let token = tokens::add(pool, by, &user.name, &purpose, role, expires).await?;
             eprintln!("the token, shown this once:");
             output::print_text(&token)
         }
