@@ -75,6 +75,60 @@ begin
 end
 $$;
 
+CREATE TABLE ops.api_tokens (
+    id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    used_at timestamp with time zone,
+    CONSTRAINT api_tokens_check CHECK ((expires_at > created_at)),
+    CONSTRAINT api_tokens_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$'::text)),
+    CONSTRAINT api_tokens_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text]))),
+    CONSTRAINT api_tokens_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
+ALTER TABLE ops.api_tokens ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.api_tokens_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.approvals (
+    id bigint NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    requested_by text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    saga_id uuid,
+    campaign_id bigint,
+    deed jsonb NOT NULL,
+    reason text NOT NULL,
+    decision text,
+    decided_by text,
+    decided_at timestamp with time zone,
+    outcome text,
+    CONSTRAINT approvals_check CHECK (((saga_id IS NULL) <> (campaign_id IS NULL))),
+    CONSTRAINT approvals_check1 CHECK ((((decision IS NULL) = (decided_by IS NULL)) AND ((decision IS NULL) = (decided_at IS NULL)))),
+    CONSTRAINT approvals_decision_check CHECK ((decision = ANY (ARRAY['approved'::text, 'rejected'::text, 'withdrawn'::text]))),
+    CONSTRAINT approvals_reason_check CHECK (((reason <> ''::text) AND (length(reason) <= 2000))),
+    CONSTRAINT second_person CHECK (((decision IS DISTINCT FROM 'approved'::text) OR (decided_by <> requested_by)))
+);
+
+ALTER TABLE ops.approvals ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.approvals_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ops.audit (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
@@ -88,6 +142,63 @@ CREATE TABLE ops.audit (
 
 ALTER TABLE ops.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.campaign_items (
+    campaign_id bigint NOT NULL,
+    ordinal integer NOT NULL,
+    saga_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    seen_seq bigint NOT NULL,
+    state text DEFAULT 'frozen'::text NOT NULL,
+    round integer DEFAULT 0 NOT NULL,
+    workflow text DEFAULT ''::text NOT NULL,
+    step text,
+    code text,
+    effects jsonb DEFAULT '[]'::jsonb NOT NULL,
+    money_cents bigint,
+    outcome text DEFAULT ''::text NOT NULL,
+    again boolean DEFAULT false NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT campaign_items_check CHECK ((seen_seq >= seq)),
+    CONSTRAINT campaign_items_check1 CHECK (((sent_at IS NOT NULL) OR (state = ANY (ARRAY['frozen'::text, 'ready'::text, 'excluded'::text])))),
+    CONSTRAINT campaign_items_ordinal_check CHECK ((ordinal > 0)),
+    CONSTRAINT campaign_items_seq_check CHECK ((seq > 0)),
+    CONSTRAINT campaign_items_state_check CHECK ((state = ANY (ARRAY['frozen'::text, 'ready'::text, 'excluded'::text, 'claimed'::text, 'sent'::text, 'struggling'::text, 'passed'::text, 'failed'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE ops.campaigns (
+    id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text NOT NULL,
+    reason text NOT NULL,
+    search text NOT NULL,
+    parent_id bigint,
+    plan jsonb NOT NULL,
+    phase text DEFAULT 'freezing'::text NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    round integer DEFAULT 0 NOT NULL,
+    frozen_to uuid,
+    paid_until_ms bigint DEFAULT 0 NOT NULL,
+    active boolean DEFAULT true NOT NULL,
+    holder uuid,
+    held_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT campaigns_check CHECK (((parent_id IS NULL) OR (search = ''::text))),
+    CONSTRAINT campaigns_check1 CHECK ((active OR (phase <> ALL (ARRAY['freezing'::text, 'planning'::text, 'canary'::text, 'running'::text])))),
+    CONSTRAINT campaigns_phase_check CHECK ((phase = ANY (ARRAY['freezing'::text, 'planning'::text, 'planned'::text, 'canary'::text, 'running'::text, 'paused'::text, 'stopped'::text, 'aborted'::text, 'finished'::text]))),
+    CONSTRAINT campaigns_reason_check CHECK (((reason <> ''::text) AND (length(reason) <= 2000))),
+    CONSTRAINT campaigns_round_check CHECK ((round >= 0))
+);
+
+ALTER TABLE ops.campaigns ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.campaigns_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -512,8 +623,26 @@ WITH (autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY saga.journal ATTACH PARTITION saga.journal_other DEFAULT;
 
+ALTER TABLE ONLY ops.api_tokens
+    ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.api_tokens
+    ADD CONSTRAINT api_tokens_token_hash_key UNIQUE (token_hash);
+
+ALTER TABLE ONLY ops.approvals
+    ADD CONSTRAINT approvals_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ops.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.campaign_items
+    ADD CONSTRAINT campaign_items_campaign_id_saga_id_key UNIQUE (campaign_id, saga_id);
+
+ALTER TABLE ONLY ops.campaign_items
+    ADD CONSTRAINT campaign_items_pkey PRIMARY KEY (campaign_id, ordinal);
+
+ALTER TABLE ONLY ops.campaigns
+    ADD CONSTRAINT campaigns_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ops.login_links
     ADD CONSTRAINT login_links_pkey PRIMARY KEY (token_hash);
@@ -614,9 +743,21 @@ ALTER TABLE ONLY ticketing.waiting_rooms
 ALTER TABLE ONLY ticketing.webhook_inbox
     ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
 
+CREATE UNIQUE INDEX api_tokens_name ON ops.api_tokens USING btree (user_id, name) WHERE (revoked_at IS NULL);
+
+CREATE UNIQUE INDEX approvals_campaign ON ops.approvals USING btree (campaign_id) WHERE (decision IS NULL);
+
+CREATE INDEX approvals_pending ON ops.approvals USING btree (expires_at) WHERE (decision IS NULL);
+
 CREATE INDEX audit_operator ON ops.audit USING btree (operator, id);
 
 CREATE INDEX audit_saga ON ops.audit USING btree (saga_id, id) WHERE (saga_id IS NOT NULL);
+
+CREATE INDEX campaign_items_state ON ops.campaign_items USING btree (campaign_id, state, ordinal);
+
+CREATE INDEX campaigns_active ON ops.campaigns USING btree (id) WHERE active;
+
+CREATE INDEX campaigns_parent ON ops.campaigns USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 
 CREATE INDEX login_links_expiry ON ops.login_links USING btree (expires_at);
 
@@ -669,6 +810,18 @@ CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_atte
 CREATE INDEX webhook_inbox_finished ON ticketing.webhook_inbox USING btree (finished_at) WHERE (status <> 'waiting'::text);
 
 ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
+
+ALTER TABLE ONLY ops.api_tokens
+    ADD CONSTRAINT api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ops.approvals
+    ADD CONSTRAINT approvals_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES ops.campaigns(id);
+
+ALTER TABLE ONLY ops.campaign_items
+    ADD CONSTRAINT campaign_items_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES ops.campaigns(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ops.campaigns
+    ADD CONSTRAINT campaigns_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES ops.campaigns(id);
 
 ALTER TABLE ONLY ops.login_links
     ADD CONSTRAINT login_links_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{operator, saga, schedule, workflow};
+use crate::commands::{campaign, control, operator, saga, schedule, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -13,7 +13,7 @@ use crate::settings::Flags;
 /// Durable sagas in Postgres and Kafka, and a ticket shop built on them.
 ///
 /// Settings come from flags, then environment variables, then a TOML file; `sagaline settings` lists them all.
-/// Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 4 not allowed.
 #[derive(Debug, Parser)]
 #[command(name = "sagaline", version, max_term_width = 110, disable_help_subcommand = true)]
 pub struct Cli {
@@ -74,8 +74,16 @@ pub enum Command {
     /// Say who may use mission control.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
-    /// Check seats, payments and bookings against each other.
-    Audit(Database),
+    /// Repair many sagas at once: frozen, dry-run, a canary first, stopped by itself.
+    #[command(subcommand)]
+    Campaign(campaign::CampaignCommand),
+    /// Agree with, or refuse, what others want done.
+    #[command(subcommand)]
+    Approval(campaign::ApprovalCommand),
+    /// Show what waits for an operator, by reason.
+    Stuck(control::Server),
+    /// Check seats, payments and bookings against each other; or show what operators did.
+    Audit(Audit),
     /// Measure, and check what was measured.
     #[command(subcommand)]
     Bench(crate::bench::Benchmark),
@@ -119,6 +127,28 @@ pub struct Migrate {
     /// Load the demo event as well, unless it is there.
     #[arg(long)]
     pub demo_event: bool,
+}
+
+/// `sagaline audit`.
+#[derive(Clone, Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `sagaline audit trail`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show mission control's trail: who did what, and why; newest first.
+    Trail {
+        /// Entries, at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        server: control::Server,
+    },
 }
 
 /// Where Postgres is.

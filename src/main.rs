@@ -27,6 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILURE: u8 = 1;
 /// The request itself was wrong: unknown flags (clap's own code), or settings that can't be used.
 const USAGE: u8 = 2;
+/// Whoever asked may not do this.
+const NOT_ALLOWED: u8 = 4;
 
 fn main() -> ExitCode {
     // One provider for every TLS client in the process; an error only says that there is one already.
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(if error.is::<settings::Problems>() {
                 USAGE
+            } else if error.is::<commands::control::NotAllowed>() {
+                NOT_ALLOWED
             } else {
                 FAILURE
             })

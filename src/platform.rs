@@ -81,6 +81,36 @@ impl EngineParts {
     }
 }
 
+/// How careful mission control is.
+pub fn mission_options(settings: &Settings) -> dashboard::Options {
+    dashboard::Options {
+        second_person: settings.second_person,
+        approval_items: settings.approval_items,
+    }
+}
+
+/// This replica's part in running campaigns.
+pub struct Campaigns {
+    task: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Campaigns {
+    /// Starts it.
+    pub fn start(mission: &dashboard::Mission) -> Campaigns {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(dashboard::campaigns::run(mission.clone(), stop.clone()));
+        Campaigns { task, stop }
+    }
+
+    /// Lets go of what it has in hand; others go on with it.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // Its end by panic would have been logged; there is nothing left to do for it.
+        let _ = self.task.await;
+    }
+}
+
 fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness {
     Arc::new(move || {
         let (ready, stop) = (ready.clone(), stop.clone());

@@ -38,7 +38,7 @@ const fn event() -> Home {
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 28] = [
+const HOMES: [(&str, Home); 32] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -102,6 +102,10 @@ const HOMES: [(&str, Home); 28] = [
     ("ops.notes", Home::OneNode(OPERATORS)),
     ("ops.stuck_groups", Home::OneNode(OPERATORS)),
     ("ops.views", Home::OneNode(OPERATORS)),
+    ("ops.campaigns", Home::OneNode(OPERATORS)),
+    ("ops.campaign_items", Home::OneNode(OPERATORS)),
+    ("ops.approvals", Home::OneNode(OPERATORS)),
+    ("ops.api_tokens", Home::OneNode(OPERATORS)),
 ];
 
 /// Statements that reach across groups, by a part of their text, and what is to be done about each. No others may come.

@@ -18,7 +18,7 @@ use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, EXPORTS_MAX, FORM_BYTES_MA
 use crate::pages::home::Known;
 use crate::pages::live::Live;
 use crate::queues::Queues;
-use crate::{layers, pages};
+use crate::{api, layers, pages};
 
 /// What the pages work with. Cheap to clone.
 #[derive(Clone)]
@@ -31,19 +31,44 @@ pub struct Mission {
     pub(crate) queues: Queues,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) live: Arc<Live>,
+    pub(crate) options: Options,
+}
+
+/// How careful mission control is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Edits, skips, compensations and large campaigns need a second person.
+    pub second_person: bool,
+    /// A campaign of more sagas than this is large.
+    pub approval_items: u32,
+}
+
+impl Default for Options {
+    /// A hundred sagas are more than anybody looks at one by one.
+    fn default() -> Self {
+        Options {
+            second_person: true,
+            approval_items: 100,
+        }
+    }
 }
 
 impl Mission {
-    /// Mission control over an engine in this process, with a few connections of its own to the same database.
+    /// Mission control over an engine in this process, as careful as by default.
     pub fn new(engine: Engine) -> Self {
+        Mission::with(engine, Options::default())
+    }
+
+    /// Mission control over an engine in this process, with a few connections of its own to the same database.
+    pub fn with(engine: Engine, options: Options) -> Self {
         let timeout = STATEMENT_TIMEOUT.as_millis().to_string();
-        let options = PgConnectOptions::clone(&engine.pool().connect_options())
+        let connect = PgConnectOptions::clone(&engine.pool().connect_options())
             .application_name("sagaline-dashboard")
             .options([("statement_timeout", timeout)]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
+            .connect_lazy_with(connect);
         Mission {
             engine,
             pool,
@@ -53,6 +78,7 @@ impl Mission {
             queues: Queues::default(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             live: Arc::default(),
+            options,
         }
     }
 
@@ -95,6 +121,18 @@ pub fn router(mission: Mission) -> Router {
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
         .route("/live", get(pages::live::listen))
+        .route("/campaigns", get(pages::campaigns::list).post(pages::campaigns::create))
+        .route("/campaigns/new", get(pages::campaigns::form))
+        .route("/campaigns/{id}", get(pages::campaigns::show))
+        .route("/campaigns/{id}/{steer}", post(pages::campaigns::steer))
+        .route("/approvals", get(pages::approvals::list))
+        .route(
+            "/approvals/{id}",
+            get(pages::approvals::show).post(pages::approvals::decide),
+        )
+        .route("/settings", get(pages::settings::show))
+        .route("/settings/tokens", post(pages::settings::add))
+        .route("/settings/tokens/revoke", post(pages::settings::revoke))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()
@@ -104,8 +142,9 @@ pub fn router(mission: Mission) -> Router {
     inside
         .merge(outside)
         .fallback(pages::not_found)
-        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(layers::same_origin))
+        .nest("/api", api::router(mission.clone()))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(layers::headers))
         .with_state(mission)
 }

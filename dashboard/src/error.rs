@@ -151,6 +151,15 @@ impl From<ClientError> for PageError {
     }
 }
 
+impl From<crate::operators::OperatorError> for PageError {
+    fn from(error: crate::operators::OperatorError) -> Self {
+        match error {
+            crate::operators::OperatorError::Invalid(message) => PageError::Invalid(message),
+            crate::operators::OperatorError::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<EngineError> for PageError {
     fn from(error: EngineError) -> Self {
         match error {

@@ -4,9 +4,14 @@
 //! functions read and command; what is kept beside it (users, sessions, audit, notes) is in the schema `ops`.
 
 pub mod access;
+pub mod campaigns;
 pub mod operators;
+pub mod tokens;
 
+mod api;
 mod app;
+mod approvals;
+mod deeds;
 mod error;
 mod fresh;
 mod inbox;
@@ -17,5 +22,5 @@ mod queues;
 mod store;
 
 pub use access::Role;
-pub use app::{Mission, router};
+pub use app::{Mission, Options, router};
 pub use queues::WORKER_GROUP_PREFIX;

@@ -104,3 +104,61 @@ pub const VIEWS_MAX: i64 = 200;
 pub const WORDS_MAX: usize = 200;
 /// Characters of an error's code in a table: it is somebody's text, of any length.
 pub const CODE_SHOWN_MAX: usize = 120;
+/// Sagas of one campaign: a dry run of so many takes a minute or two, and more belong into two campaigns.
+pub const CAMPAIGN_ITEMS_MAX: u32 = 100_000;
+/// Sagas frozen by one statement.
+pub const FREEZE_CHUNK: u32 = 5_000;
+/// Sagas dry-run at once: with the largest inputs, some 50 MB.
+pub const DRY_RUN_CHUNK: i64 = 200;
+/// How long a campaign's turn may last before the others have theirs: well below its lease.
+pub const CAMPAIGN_TURN: Duration = Duration::from_secs(2);
+/// A runner that is silent for this long is taken for dead.
+pub const CAMPAIGN_LEASE: Duration = Duration::from_secs(20);
+/// Campaigns that one runner has in hand.
+pub const CAMPAIGNS_PER_RUNNER: i64 = 8;
+/// How often campaigns are looked at while one runs: people watch.
+pub const CAMPAIGN_TICK: Duration = Duration::from_millis(200);
+/// How often a runner without a campaign looks for one.
+pub const CAMPAIGN_IDLE_TICK: Duration = Duration::from_secs(1);
+/// Commands given at once: a part of one engine batch.
+pub const CAMPAIGN_SEND_MAX: u32 = 250;
+/// Items a second, at most.
+pub const CAMPAIGN_RATE_MAX: u32 = 5_000;
+/// Items sent and not settled, at most; all of them are looked at by one statement.
+pub const CAMPAIGN_IN_FLIGHT_MAX: u32 = 2_000;
+/// The rate may be made up for after a pause of at most this long, in milliseconds.
+pub const CAMPAIGN_BURST_MS: i64 = 1_000;
+/// The canary, unless one in [`CANARY_SHARE`] is more.
+pub const CANARY_DEFAULT: u32 = 5;
+/// One in so many.
+pub const CANARY_SHARE: u64 = 100;
+/// The largest canary.
+pub const CANARY_MAX: u32 = 500;
+/// Fewer failures than this say nothing about a rate.
+pub const FAILURES_JUDGED_MIN: u64 = 3;
+/// The longest that an item can be waited for: a working day.
+pub const PATIENCE_MAX_SECONDS: u32 = 12 * 60 * 60;
+/// Campaigns on a page.
+pub const PAGE_CAMPAIGNS: i64 = 50;
+/// Items of a campaign on a page.
+pub const PAGE_ITEMS: i64 = 100;
+/// Groups of items that a campaign's page shows.
+pub const ITEM_GROUPS_MAX: i64 = 50;
+/// Characters of an item's outcome.
+pub const OUTCOME_MAX: usize = 300;
+/// How long a request waits for a second person: a shift, so that nobody finds it the day after.
+pub const APPROVAL_MAX: Duration = Duration::from_secs(8 * 60 * 60);
+/// Requests for approval on a page.
+pub const PAGE_APPROVALS: i64 = 100;
+/// A token's longest life: who needs it longer makes a new one.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Using a token is written down only this often.
+pub const TOKEN_TOUCH: Duration = Duration::from_secs(60);
+/// Tokens of one user that work at the same time: more is somebody who makes them in a loop.
+pub const TOKENS_PER_USER_MAX: i64 = 50;
+/// Items of one answer of the API.
+pub const API_PAGE_MAX: u32 = 500;
+/// How long the items of a campaign that is over are kept: a quarter's review still finds them.
+pub const KEEP_ITEMS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How often old items are forgotten.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);

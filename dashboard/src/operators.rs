@@ -21,7 +21,7 @@ pub enum OperatorError {
 }
 
 /// Who the audit trail names for what is done on the command line.
-const COMMAND_LINE: &str = "(command line)";
+pub const COMMAND_LINE: &str = "(command line)";
 
 /// Adds a user.
 pub async fn add(pool: &PgPool, name: &str, role: Role, password: &str) -> Result<(), OperatorError> {

@@ -1,5 +1,7 @@
 //! One module per subcommand.
 
+pub mod campaign;
+pub mod control;
 pub mod operator;
 pub mod saga;
 pub mod schedule;
@@ -11,6 +13,7 @@ mod dev;
 mod gateway;
 mod migrate;
 mod orchestrator;
+mod saga_control;
 mod sandbox;
 mod settings;
 mod worker;
@@ -40,6 +43,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Schedule(_)
         | Command::Audit(_)
         | Command::Operator(_)
+        | Command::Campaign(_)
+        | Command::Approval(_)
+        | Command::Stuck(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
@@ -80,7 +86,17 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(sandbox::run(args, settings))
         }
         Command::Bench(benchmark) => runtime()?.block_on(crate::bench::run(benchmark, global.output)),
-        Command::Audit(args) => runtime()?.block_on(audit::run(&global, load(&global, args.flags())?)),
+        Command::Campaign(command) => runtime()?.block_on(campaign::run(&global, command)),
+        Command::Approval(command) => runtime()?.block_on(campaign::approval(&global, command)),
+        Command::Stuck(server) => runtime()?.block_on(campaign::stuck(&global, &server)),
+        Command::Audit(cli::Audit {
+            command: Some(cli::AuditCommand::Trail { limit, server }),
+            database: _,
+        }) => runtime()?.block_on(campaign::trail(&global, &server, limit)),
+        Command::Audit(cli::Audit {
+            command: None,
+            database: args,
+        }) => runtime()?.block_on(audit::run(&global, load(&global, args.flags())?)),
     }
 }
 

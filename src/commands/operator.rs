@@ -1,11 +1,12 @@
 //! `sagaline operator …`: who may use mission control. On the database itself, since the first one can't come by a page.
 
 use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use dashboard::Role;
 use dashboard::operators::{self, User};
+use dashboard::{Role, tokens};
 use serde::Serialize;
 
 use crate::cli::{Database, Global};
@@ -30,6 +31,37 @@ pub enum OperatorCommand {
     Disable(Name),
     /// List users.
     List(Database),
+    /// Tokens for mission control's API and the command line.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// `operator token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token for a user and print it: nothing shows it again.
+    Add {
+        #[command(flatten)]
+        user: Name,
+        /// What it is for.
+        #[arg(long = "for", value_name = "NAME")]
+        purpose: String,
+        /// What it may do, if its user may: viewer, operator, approver or admin.
+        #[arg(long)]
+        role: Role,
+        /// How long it is good, a year at most.
+        #[arg(long, value_name = "TIME", default_value = "90days", value_parser = super::arguments::duration)]
+        expires: Duration,
+    },
+    /// List tokens, without their secrets.
+    List(Database),
+    /// End a token.
+    Revoke {
+        /// Its number in the list.
+        id: i64,
+        #[command(flatten)]
+        database: Database,
+    },
 }
 
 /// A user.
@@ -49,6 +81,10 @@ impl OperatorCommand {
             | OperatorCommand::Password(name)
             | OperatorCommand::Disable(name) => name.database.flags(),
             OperatorCommand::List(database) => database.flags(),
+            OperatorCommand::Token(TokenCommand::Add { user, .. }) => user.database.flags(),
+            OperatorCommand::Token(TokenCommand::List(database) | TokenCommand::Revoke { id: _, database }) => {
+                database.flags()
+            }
         }
     }
 }
@@ -75,6 +111,54 @@ impl Row for UserRow {
     }
 }
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct TokenLine(tokens::TokenRow);
+
+impl Row for TokenLine {
+    const HEADINGS: &'static [&'static str] = &["ID", "USER", "FOR", "ROLE", "EXPIRES", "USED", "REVOKED"];
+
+    fn cells(&self) -> Vec<String> {
+        let instant = |at: Option<chrono::DateTime<chrono::Utc>>| {
+            at.map_or_else(|| "-".to_owned(), |at| output::instant(at.into()))
+        };
+        vec![
+            self.0.id.to_string(),
+            self.0.user_name.clone(),
+            self.0.name.clone(),
+            self.0.role.clone(),
+            instant(Some(self.0.expires_at)),
+            instant(self.0.used_at),
+            instant(self.0.revoked_at),
+        ]
+    }
+}
+
+async fn token(global: &Global, command: TokenCommand, pool: &sqlx::PgPool) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Add {
+            user,
+            purpose,
+            role,
+            expires,
+        } => {
+            let by = operators::COMMAND_LINE;
+            let token = tokens::add(pool, by, &user.name, &purpose, role, expires).await?;
+            eprintln!("the token, shown this once:");
+            output::print_text(&token)
+        }
+        TokenCommand::List(_) => {
+            let lines: Vec<TokenLine> = tokens::list(pool, None).await?.into_iter().map(TokenLine).collect();
+            output::print_list(global.output, &lines)
+        }
+        TokenCommand::Revoke { id, database: _ } => {
+            tokens::revoke(pool, operators::COMMAND_LINE, id, None).await?;
+            eprintln!("token {id} is no good any more");
+            Ok(())
+        }
+    }
+}
+
 /// Does it.
 pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url"])?;
@@ -85,6 +169,7 @@ pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) 
             operators::add(&pool, &name.name, role, &password()?).await?;
             eprintln!("{} may log in as {role}", name.name);
         }
+        OperatorCommand::Token(command) => token(global, command, &pool).await?,
         OperatorCommand::Password(name) => {
             operators::set_password(&pool, &name.name, &password()?).await?;
             eprintln!("{} has a new password", name.name);

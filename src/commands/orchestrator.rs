@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::cli::{self, set};
 use crate::entrance::{Entrance, bind};
-use crate::platform::{EngineParts, deploy_tickets};
+use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options};
 use crate::settings::{Flags, Settings};
 use crate::{connect, shutdown, telemetry};
 
@@ -48,7 +48,9 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
         deploy_tickets(&LocalClient::new(parts.engine.clone()), &settings).await?;
     }
     entrance.open(parts.router.clone());
-    let mission = Mission::new(parts.engine.clone());
+    let mission = Mission::with(parts.engine.clone(), mission_options(&settings));
+    // Whether it serves pages or not: any replica may go on with a campaign.
+    let campaigns = Campaigns::start(&mission);
     let others = [parts.engine.hot_pool(), mission.pool()].map(PgPool::clone);
     database.follow_primary(others);
     if let Some(dashboard) = &dashboard {
@@ -62,6 +64,7 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
             mission.leave();
             dashboard.close(settings.drain).await;
         }
+        campaigns.stop().await;
         mission.close().await;
     };
     tokio::join!(entrance.close(settings.drain), closing);

@@ -1,4 +1,5 @@
-//! `sagaline saga …`: look into sagas and act on them, through the orchestrator's HTTP API.
+//! `sagaline saga …`: look into sagas and act on them, through mission control where one is named, else through the engine's
+//! own HTTP API.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use workflows::event::{Command, CommandEvent, Signal};
 use workflows::ids::{SagaId, Timestamp};
 use workflows::state::Status;
 
-use super::arguments;
+use super::control::{Server, Sure};
+use super::{arguments, saga_control};
 use crate::cli::{Global, set};
 use crate::output::{self, Row};
 use crate::settings::Settings;
@@ -22,6 +24,8 @@ pub struct Engine {
     /// The orchestrator's HTTP API [env: SAGALINE_ENGINE_URL] [default: http://127.0.0.1:3001].
     #[arg(long, value_name = "URL", global = true)]
     engine_url: Option<String>,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl Engine {
@@ -57,12 +61,19 @@ pub enum SagaCommand {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Follow a saga until it has ended or waits for an operator; through mission control.
+    Watch {
+        /// The saga.
+        saga: SagaId,
+        #[command(flatten)]
+        engine: Engine,
+    },
     /// Start a saga.
     Start(Start),
     /// Give a saga a signal.
     Signal {
-        /// The saga.
-        saga: SagaId,
+        #[command(flatten)]
+        target: Target,
         /// The signal's name.
         name: String,
         /// What it says: JSON, @file or - for stdin.
@@ -71,8 +82,6 @@ pub enum SagaCommand {
         /// For deduplication; left out, a new one.
         #[arg(long)]
         id: Option<String>,
-        #[command(flatten)]
-        engine: Engine,
     },
     /// Try a failed or waiting step again now.
     Retry {
@@ -109,30 +118,32 @@ pub enum SagaCommand {
 /// `saga list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// A search as in mission control, `workflow:booking status:stuck`; through mission control only.
+    pub search: Option<String>,
     /// With this status; may be given several times.
     #[arg(long)]
-    status: Vec<Status>,
+    pub status: Vec<Status>,
     /// Of this workflow.
     #[arg(long)]
-    workflow: Option<String>,
+    pub workflow: Option<String>,
     /// About this (the business key).
     #[arg(long)]
-    key: Option<String>,
+    pub key: Option<String>,
     /// With this label.
     #[arg(long, value_name = "NAME=VALUE", value_parser = arguments::label)]
-    tag: Option<(String, String)>,
+    pub tag: Option<(String, String)>,
     /// Begun since then: an instant, or a time ago such as 15m.
     #[arg(long, value_name = "WHEN", value_parser = arguments::instant)]
-    since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// Begun before then.
     #[arg(long, value_name = "WHEN", value_parser = arguments::instant)]
-    before: Option<Timestamp>,
+    pub before: Option<Timestamp>,
     /// Sagas on the page.
     #[arg(long, default_value_t = 50)]
-    limit: u32,
+    pub limit: u32,
     /// Where the page begins: what the last one said.
     #[arg(long)]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     #[command(flatten)]
     engine: Engine,
 }
@@ -165,22 +176,27 @@ pub struct Start {
 #[derive(Debug, Args)]
 pub struct Target {
     /// The saga.
-    saga: SagaId,
+    pub saga: SagaId,
     /// Why, for the journal.
     #[arg(long, default_value = "")]
-    reason: String,
-    /// Who, for the journal; left out, $USER.
+    pub reason: String,
+    /// Who, for the engine's journal; left out, $USER. Mission control knows by the token.
     #[arg(long)]
     by: Option<String>,
     /// Refuse if the saga has moved on since this entry of its journal.
     #[arg(long, value_name = "SEQ")]
-    if_at: Option<u64>,
+    pub if_at: Option<u64>,
+    #[command(flatten)]
+    pub sure: Sure,
     #[command(flatten)]
     engine: Engine,
 }
 
 /// Does it.
 pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
+    if let Some(client) = command.engine().server.client_if_set(global)? {
+        return saga_control::run(global, &client, command).await;
+    }
     match command {
         SagaCommand::List(list) => run_list(global, list).await,
         SagaCommand::Show { saga, engine } => {
@@ -196,13 +212,13 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
             let entries = engine.client(global)?.journal(saga, after, limit).await?;
             output::print_list(global.output, &entries)
         }
+        SagaCommand::Watch { .. } => anyhow::bail!("a saga is watched through mission control: set --server"),
         SagaCommand::Start(start) => run_start(global, start).await,
         SagaCommand::Signal {
-            saga,
+            target,
             name,
             payload,
             id,
-            engine,
         } => {
             let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
             let signal = Signal {
@@ -210,7 +226,7 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
                 name,
                 payload: arguments::json(&payload)?,
             };
-            let receipt = engine.client(global)?.signal(saga, signal).await?;
+            let receipt = target.engine.client(global)?.signal(target.saga, signal).await?;
             output::print_one(global.output, &receipt, text_of)
         }
         SagaCommand::Retry { target, step, input } => {
@@ -228,7 +244,31 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
     }
 }
 
+impl SagaCommand {
+    /// Whom it asks.
+    fn engine(&self) -> &Engine {
+        match self {
+            SagaCommand::List(list) => &list.engine,
+            SagaCommand::Show { engine, .. }
+            | SagaCommand::Journal { engine, .. }
+            | SagaCommand::Watch { engine, .. } => engine,
+            SagaCommand::Start(start) => &start.engine,
+            SagaCommand::Signal { target, .. }
+            | SagaCommand::Retry { target, .. }
+            | SagaCommand::Skip { target, .. } => &target.engine,
+            SagaCommand::Cancel(target)
+            | SagaCommand::Compensate(target)
+            | SagaCommand::Pause(target)
+            | SagaCommand::Resume(target) => &target.engine,
+        }
+    }
+}
+
 async fn run_list(global: &Global, list: List) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        list.search.is_none(),
+        "a search needs mission control: set --server, or use the flags"
+    );
     let filter = ListFilter {
         status: list.status,
         workflow: list.workflow,

@@ -108,6 +108,29 @@ pub const CATALOG: &[Entry] = &[
         "where the orchestrator serves mission control; left out, nowhere",
     ),
     entry(
+        "dashboard.second_person",
+        "SAGALINE_SECOND_PERSON",
+        Some("true"),
+        "whether edits, skips, compensations and large campaigns need a second person's approval",
+    ),
+    entry(
+        "dashboard.approval_items",
+        "SAGALINE_APPROVAL_ITEMS",
+        Some("100"),
+        "a campaign of more sagas than this needs a second person",
+    ),
+    entry(
+        "operator.server",
+        "SAGALINE_SERVER",
+        None,
+        "mission control, for the operators' command line",
+    ),
+    secret(
+        "operator.token",
+        "SAGALINE_TOKEN",
+        "a token of mission control, for the operators' command line",
+    ),
+    entry(
         "gateway.listen",
         "SAGALINE_GATEWAY_LISTEN",
         Some("127.0.0.1:3000"),

@@ -61,6 +61,14 @@ pub struct Settings {
     pub engine_listen: SocketAddr,
     /// Where the orchestrator serves mission control; none: nowhere.
     pub dashboard_listen: Option<SocketAddr>,
+    /// Grave deeds and large campaigns need a second person.
+    pub second_person: bool,
+    /// A campaign of more sagas than this is large.
+    pub approval_items: u32,
+    /// Mission control, for the operators' command line.
+    pub operator_server: Option<String>,
+    /// A token of it.
+    pub operator_token: Option<Secret>,
     /// Where the gateway serves the shop's API.
     pub gateway_listen: SocketAddr,
     /// How long a booking holds its seats.
@@ -96,6 +104,10 @@ impl Settings {
             engine_url: sources.required("engine.url", http_url),
             engine_listen: sources.required("engine.listen", address),
             dashboard_listen: sources.optional("dashboard.listen", address),
+            second_person: sources.required("dashboard.second_person", yes_or_no),
+            approval_items: sources.required("dashboard.approval_items", in_range(0, 1_000_000)),
+            operator_server: sources.optional("operator.server", http_url),
+            operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
             hold: sources.required("booking.hold", duration),
             payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
@@ -123,6 +135,10 @@ impl Settings {
             "engine.url" => Some(self.engine_url.clone()),
             "engine.listen" => Some(self.engine_listen.to_string()),
             "dashboard.listen" => self.dashboard_listen.map(|address| address.to_string()),
+            "dashboard.second_person" => Some(self.second_person.to_string()),
+            "dashboard.approval_items" => Some(self.approval_items.to_string()),
+            "operator.server" => self.operator_server.clone(),
+            "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),
             "booking.hold" => time(self.hold),
             "booking.payment_retry_initial" => time(self.payment_retry_initial),
@@ -141,6 +157,8 @@ impl Settings {
             "stripe.api_key" => self.stripe_api_key.is_none(),
             "stripe.webhook_secret" => self.stripe_webhook_secret.is_none(),
             "smtp.url" => self.smtp_url.is_none(),
+            "operator.server" => self.operator_server.is_none(),
+            "operator.token" => self.operator_token.is_none(),
             _ => false,
         };
         let problems: Vec<String> = keys
@@ -193,6 +211,10 @@ fn smtp_url(text: &str) -> Result<Secret, String> {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "it must be an address and a port, such as 0.0.0.0:3000".into())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "it must be true or false".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,9 @@
 //! The pages: each handler reads, makes a view of plain texts, and gives it to its template, which escapes everything.
 
 pub mod act;
+pub mod approvals;
 pub mod assets;
+pub mod campaigns;
 pub mod charts;
 pub mod export;
 pub mod graph;
@@ -13,6 +15,7 @@ pub mod saga;
 pub mod sagas;
 pub mod schedules;
 pub mod search;
+pub mod settings;
 pub mod standing;
 pub mod stuck;
 pub mod text;

@@ -116,7 +116,7 @@ pub async fn show(
             .map(|(name, value)| format!("{name}={value}"))
             .collect(),
         sentences: standing::sentences(&view, now),
-        actions: actions(&view, summary.id, &operator),
+        actions: actions(&view, summary.id, &operator, mission.options.second_person),
         graph: graph::draw(definition.compiled.definition(), &standing::marks(&view)),
         timeline: timeline::draw(&definition.compiled, summary.id, events, now).unwrap_or_default(),
         input: text::json(&view.input, &operator),
@@ -162,7 +162,8 @@ fn row(entry: JournalEntry, operator: &Operator) -> JournalRow {
 }
 
 /// What fits the state and the role; the dry run has the last word.
-fn actions(view: &SagaView, id: SagaId, operator: &Operator) -> Vec<Action> {
+/// Where a second person decides, an operator may ask for the grave ones.
+fn actions(view: &SagaView, id: SagaId, operator: &Operator, second_person: bool) -> Vec<Action> {
     let mut found = Vec::new();
     let mut offer = |name: String, command: &str, step: &str| {
         let query = form_urlencoded::Serializer::new(String::new())
@@ -177,12 +178,13 @@ fn actions(view: &SagaView, id: SagaId, operator: &Operator) -> Vec<Action> {
     if operator.role < Role::Operator {
         return found;
     }
+    let grave = second_person || operator.role >= Role::Approver;
     for step in &view.steps {
         let Some(progress) = &step.progress else { continue };
         if matches!(progress.as_str(), "operator" | "backoff" | "pending") {
             offer(format!("Retry {} now…", step.name), "retry", &step.name);
         }
-        if step.role.is_some() && operator.role >= Role::Approver {
+        if step.role.is_some() && grave {
             offer(format!("Skip {}…", step.name), "skip", &step.name);
         }
     }
@@ -190,7 +192,7 @@ fn actions(view: &SagaView, id: SagaId, operator: &Operator) -> Vec<Action> {
     if !ended && !view.pivoted && view.status != Status::Compensating {
         offer("Cancel…".to_owned(), "cancel", "");
     }
-    if !ended && operator.role >= Role::Approver {
+    if !ended && grave {
         offer("Compensate…".to_owned(), "compensate", "");
     }
     if view.status == Status::Paused {

@@ -60,15 +60,19 @@ pub fn json(value: &Value, operator: &Operator) -> String {
 
 /// The same, up to so many characters.
 pub fn json_within(value: &Value, operator: &Operator, characters_max: usize) -> String {
-    let text = if operator.role >= Role::Operator {
-        serde_json::to_string_pretty(value)
-    } else {
-        serde_json::to_string_pretty(&redacted(value))
-    };
-    let text = text.unwrap_or_default();
+    let text = serde_json::to_string_pretty(&seen(value, operator)).unwrap_or_default();
     match text.char_indices().nth(characters_max) {
         Some((end, _)) => format!("{}\n… {} bytes in all", &text[..end], text.len()),
         None => text,
+    }
+}
+
+/// JSON as who is looking may see it.
+pub fn seen(value: &Value, operator: &Operator) -> Value {
+    if operator.role >= Role::Operator {
+        value.clone()
+    } else {
+        redacted(value)
     }
 }
 

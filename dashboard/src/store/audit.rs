@@ -34,7 +34,28 @@ pub async fn begin_other(
         .await
 }
 
+/// Writes down what is no single saga's, with its reason and what came of it.
+pub async fn record(
+    pool: &PgPool,
+    operator: &str,
+    action: &str,
+    reason: &str,
+    details: Value,
+    outcome: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("insert into ops.audit (operator, action, reason, details, outcome) values ($1, $2, $3, $4, $5)")
+        .bind(operator)
+        .bind(action)
+        .bind(reason)
+        .bind(Json(details))
+        .bind(outcome)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
 /// A row of the trail.
+#[derive(serde::Serialize)]
 pub struct Entry {
     /// Its number.
     pub id: i64,

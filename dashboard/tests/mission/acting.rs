@@ -43,7 +43,7 @@ async fn the_page_says_why_it_stands_there() {
         "{page}"
     );
     assert!(page.contains("bar-bad") && page.contains("step_failed"), "{page}");
-    assert!(page.contains("Retry work now") && !page.contains("Skip work"), "{page}");
+    assert!(page.contains("Retry work now") && page.contains("Skip work"), "{page}");
     assert!(page.contains("4242"), "{page}");
     assert!(page.len() < 100_000, "{} bytes", page.len());
 
@@ -103,31 +103,36 @@ async fn a_retry_is_shown_first_and_done_with_a_reason() {
     control.stop().await;
 }
 
+/// Asks for a deed that needs a second person; gives the request's path.
+async fn ask(browser: &mut Browser, saga: SagaId, command: &str, step: &str, text: &str, seq: &str) -> String {
+    let form = [
+        ("command", command),
+        ("step", step),
+        ("text", text),
+        ("reason", "typo"),
+        ("seq", seq),
+        ("stage", "do"),
+    ];
+    let answer = act(browser, saga, &form).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{command}");
+    answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_skips_and_compensation_need_an_approver() {
+async fn edits_skips_and_compensation_need_a_second_person() {
     let control = Control::start().await;
-    let mut operator = control.logged_in("olga", Role::Operator).await;
+    let mut olga = control.logged_in("olga", Role::Operator).await;
+    let mut ann = control.logged_in("ann", Role::Approver).await;
+    let mut bea = control.logged_in("bea", Role::Approver).await;
     let saga = stuck(&control).await;
-    for (command, step, text) in [("retry", "work", "{}"), ("skip", "work", ""), ("compensate", "", "")] {
-        let form = [
-            ("command", command),
-            ("step", step),
-            ("text", text),
-            ("reason", "x"),
-            ("seq", "2"),
-            ("stage", "do"),
-        ];
-        let answer = act(&mut operator, saga, &form).await;
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{command}");
-    }
-    let mut approver = control.logged_in("ann", Role::Approver).await;
+    let seq = status(&control, saga).await.1.to_string();
     let wrong = [
         ("command", "retry"),
         ("step", "work"),
         ("text", "{not json"),
         ("stage", "preview"),
     ];
-    let page = act(&mut approver, saga, &wrong).await.text().await.unwrap();
+    let page = act(&mut ann, saga, &wrong).await.text().await.unwrap();
     assert!(page.contains("this is not JSON"), "{page}");
     let edit = [
         ("command", "retry"),
@@ -135,18 +140,50 @@ async fn edits_skips_and_compensation_need_an_approver() {
         ("text", r#"{"card": "5555"}"#),
         ("stage", "preview"),
     ];
-    let page = act(&mut approver, saga, &edit).await.text().await.unwrap();
-    assert!(page.contains("What will happen"), "{page}");
-    let seq = status(&control, saga).await.1.to_string();
-    let edit = [
-        edit[0],
-        edit[1],
-        edit[2],
-        ("stage", "do"),
-        ("seq", &seq),
-        ("reason", "typo in the card"),
-    ];
-    assert_eq!(act(&mut approver, saga, &edit).await.status(), StatusCode::SEE_OTHER);
+    let page = act(&mut ann, saga, &edit).await.text().await.unwrap();
+    assert!(
+        page.contains("What will happen") && page.contains("second person"),
+        "{page}"
+    );
+
+    let skip = ask(&mut olga, saga, "skip", "work", "", &seq).await;
+    let compensate = ask(&mut ann, saga, "compensate", "", "", &seq).await;
+    let edit = ask(&mut ann, saga, "retry", "work", r#"{"card": "5555"}"#, &seq).await;
+    assert_eq!(status(&control, saga).await.1.to_string(), seq, "nothing is done yet");
+
+    let approve = [("decision", "approve")];
+    assert_eq!(
+        olga.post(&edit, &approve).await.status(),
+        StatusCode::FORBIDDEN,
+        "an operator"
+    );
+    assert_eq!(
+        ann.post(&edit, &approve).await.status(),
+        StatusCode::CONFLICT,
+        "her own"
+    );
+    let page = ann.page(&edit).await;
+    harmless(&page);
+    assert!(
+        page.contains("Withdraw") && !page.contains("it is done at once"),
+        "{page}"
+    );
+    let page = bea.page(&edit).await;
+    assert!(
+        page.contains("it is done at once") && page.contains("5555") && page.contains("nobody.works"),
+        "{page}"
+    );
+    assert_eq!(
+        bea.post(&compensate, &[("decision", "reject")]).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(
+        bea.post(&compensate, &approve).await.status(),
+        StatusCode::CONFLICT,
+        "decided already"
+    );
+    assert_eq!(bea.post(&edit, &approve).await.status(), StatusCode::SEE_OTHER);
+
     let journal = orchestrator::store::reads::journal(control.engine.pool(), saga, 2, 10)
         .await
         .unwrap();
@@ -155,12 +192,51 @@ async fn edits_skips_and_compensation_need_an_approver() {
     };
     assert_eq!(
         (command.by.as_str(), command.reason.as_str()),
-        ("ann", "typo in the card")
+        ("ann", "typo (approved by bea)")
     );
     let Command::Retry { input: Some(input), .. } = &command.command else {
         panic!("{command:?}")
     };
     assert_eq!(input, &json!({"card": "5555"}));
+
+    // The saga has moved on since olga looked.
+    assert!(bea.page(&skip).await.contains("moved on"));
+    assert_eq!(
+        bea.post(&skip, &approve).await.status(),
+        StatusCode::PRECONDITION_FAILED
+    );
+    let page = bea.page("/approvals").await;
+    harmless(&page);
+    assert!(
+        page.contains("rejected") && page.contains("refused: the saga has moved on"),
+        "{page}"
+    );
+
+    // Even around the program, nobody approves their own.
+    let forged = "update ops.approvals set decision = 'approved', decided_by = requested_by, decided_at = now()";
+    let error = sqlx::query(forged).execute(&control.database.pool).await.unwrap_err();
+    assert!(error.to_string().contains("second_person"), "{error}");
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_decides_is_too_late() {
+    let control = Control::start().await;
+    let mut ann = control.logged_in("ann", Role::Approver).await;
+    let mut bea = control.logged_in("bea", Role::Approver).await;
+    let saga = stuck(&control).await;
+    let seq = status(&control, saga).await.1.to_string();
+    let skip = ask(&mut ann, saga, "skip", "work", "", &seq).await;
+    sqlx::query("update ops.approvals set expires_at = now()")
+        .execute(&control.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        bea.post(&skip, &[("decision", "approve")]).await.status(),
+        StatusCode::CONFLICT
+    );
+    assert!(bea.page(&skip).await.contains("too late"));
+    assert_eq!(status(&control, saga).await.1.to_string(), seq);
     control.stop().await;
 }
 

@@ -61,6 +61,11 @@ impl Control {
         self.engine.shutdown().await;
     }
 
+    /// Mission control's parts, as another replica has them.
+    pub fn mission(&self) -> Mission {
+        self.mission.clone()
+    }
+
     /// A browser of nobody's.
     pub fn browser(&self) -> Browser {
         let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
@@ -191,6 +196,10 @@ fn definitions() -> Vec<Value> {
                  "compensation": {"activity": "nobody.lets-go", "retry": {"max_attempts": 1}}},
                 {"kind": "step", "name": "pay", "activity": "nobody.pays", "queue": "nobody", "attempt_timeout": "1h",
                  "retry": {"max_attempts": 9, "initial": "1ms", "cap": "1ms"}}]}),
+        json!({
+            "name": "brittle", "version": 1, "business_key": "input.about",
+            "flow": [{"kind": "step", "name": "work", "activity": "nobody.works", "queue": "nobody", "attempt_timeout": "1h",
+                      "retry": {"max_attempts": 1}, "otherwise": {"to": "operator"}}]}),
         json!({
             "name": "stubborn", "version": 1, "business_key": "input.about",
             "flow": [

@@ -3,6 +3,8 @@
 
 mod access;
 mod acting;
+mod api;
+mod campaigns;
 mod control;
 mod inbox;
 mod places;

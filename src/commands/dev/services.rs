@@ -18,7 +18,7 @@ use crate::commands::gateway::options as gateway_options;
 use crate::commands::worker;
 use crate::connect;
 use crate::entrance::Entrance;
-use crate::platform::{EngineParts, SHOP_QUEUES, deploy_tickets};
+use crate::platform::{Campaigns, EngineParts, SHOP_QUEUES, deploy_tickets, mission_options};
 use crate::settings::Settings;
 use crate::telemetry::Render;
 
@@ -49,6 +49,7 @@ pub struct Services {
     ops: Entrance,
     dashboard: Entrance,
     mission: Mission,
+    campaigns: Campaigns,
     drain: Duration,
     leaving: CancellationToken,
     worker: Part,
@@ -82,14 +83,20 @@ impl Services {
         progress.say("starting the engine");
         let leaving = CancellationToken::new();
         let ops = Entrance::serve(listeners.ops);
-        let dashboard = Entrance::serve(listeners.dashboard);
+        let dashboard_entrance = Entrance::serve(listeners.dashboard);
         let kafka = connect::kafka(settings, "sagaline-orchestrator")?;
         let engine = EngineParts::start(settings, pool.clone(), kafka, render, leaving.clone()).await?;
         let client = Arc::new(LocalClient::new(engine.engine.clone()));
         deploy_tickets(client.as_ref(), settings).await?;
         ops.open(engine.router.clone());
-        let mission = Mission::new(engine.engine.clone());
-        dashboard.open(dashboard::router(mission.clone()));
+        // Its one user has nobody to ask.
+        let options = dashboard::Options {
+            second_person: false,
+            ..mission_options(settings)
+        };
+        let mission = Mission::with(engine.engine.clone(), options);
+        let campaigns = Campaigns::start(&mission);
+        dashboard_entrance.open(dashboard::router(mission.clone()));
         let others = [engine.engine.hot_pool(), mission.pool()].map(PgPool::clone);
         database.follow_primary(others);
 
@@ -107,8 +114,9 @@ impl Services {
             pool,
             engine,
             ops,
-            dashboard,
+            dashboard: dashboard_entrance,
             mission,
+            campaigns,
             drain: settings.drain,
             leaving,
             worker,
@@ -171,6 +179,7 @@ impl Services {
         self.gateway.end().await;
         self.mission.leave();
         tokio::join!(self.ops.close(self.drain), self.dashboard.close(self.drain));
+        self.campaigns.stop().await;
         self.mission.close().await;
         self.worker.end().await;
         self.engine.shutdown().await;

@@ -1,0 +1,275 @@
+//! The operators' command line: a client of mission control's API, with a token.
+//!
+//! What it prints is the API's JSON, or a table of some of it; what went wrong is the API's problem, in its own words.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{Method, StatusCode, header};
+use serde_json::Value;
+
+use crate::cli::{Global, set};
+use crate::output::{self, Output};
+use crate::settings::{Flags, Secret, Settings};
+
+/// The most pages of a list that one command fetches: at 500 a page, more than anybody reads.
+const PAGES_MAX: usize = 200;
+/// How long a request may take: longer than the server's statements.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The server said that this may not be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAllowed(String);
+
+/// Where mission control is, and who asks.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Server {
+    /// Mission control, as http://host:3002 [env: SAGALINE_SERVER].
+    #[arg(long, value_name = "URL", global = true)]
+    server: Option<String>,
+    /// A token of mission control; better in the environment, where others don't see it [env: SAGALINE_TOKEN].
+    #[arg(long, value_name = "TOKEN", global = true, hide_default_value = true)]
+    token: Option<String>,
+}
+
+/// How sure somebody is.
+#[derive(Clone, Debug, Args)]
+pub struct Sure {
+    /// Don't ask before doing it.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Sure {
+    /// Asks on a terminal; without one, only `--yes` will do.
+    pub fn ask(&self, question: &str) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            bail!("{question} Say --yes: there is no terminal to ask on");
+        }
+        eprint!("{question} [y/N] ");
+        std::io::stderr().flush()?;
+        let mut line = String::new();
+        stdin.lock().read_line(&mut line)?;
+        match line.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _other => bail!("nothing was done"),
+        }
+    }
+}
+
+/// A client of mission control's API.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Secret,
+}
+
+/// An answer with its `ETag`.
+pub struct Tagged {
+    /// The body.
+    pub body: Value,
+    /// The saga's place in its journal.
+    pub tag: Option<String>,
+}
+
+impl Server {
+    fn flags(&self) -> Flags {
+        let mut flags = set("operator.server", self.server.as_ref());
+        flags.extend(set("operator.token", self.token.as_ref()));
+        flags
+    }
+
+    fn settings(&self, global: &Global) -> anyhow::Result<Settings> {
+        Ok(Settings::load(global.config.clone(), self.flags())?)
+    }
+
+    /// A client, which needs both settings.
+    pub fn client(&self, global: &Global) -> anyhow::Result<Client> {
+        let settings = self.settings(global)?;
+        settings.require(&["operator.server", "operator.token"])?;
+        Client::new(&settings)
+    }
+
+    /// A client if a server is set; none: the engine's own API is meant.
+    pub fn client_if_set(&self, global: &Global) -> anyhow::Result<Option<Client>> {
+        let settings = self.settings(global)?;
+        if settings.operator_server.is_none() {
+            return Ok(None);
+        }
+        settings.require(&["operator.token"])?;
+        Client::new(&settings).map(Some)
+    }
+}
+
+impl Client {
+    fn new(settings: &Settings) -> anyhow::Result<Client> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            // A token is for this server only.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .context("making the HTTP client")?;
+        let base = settings.operator_server.clone().context("SAGALINE_SERVER is not set")?;
+        let token = settings.operator_token.clone().context("SAGALINE_TOKEN is not set")?;
+        Ok(Client { http, base, token })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Value>,
+        if_match: Option<&str>,
+    ) -> anyhow::Result<Tagged> {
+        let mut url = reqwest::Url::parse(&format!("{}/api{path}", self.base))?;
+        url.query_pairs_mut().extend_pairs(query);
+        let mut request = self.http.request(method, url).bearer_auth(self.token.reveal());
+        if let Some(body) = body {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        if let Some(tag) = if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("asking mission control at {}", self.base))?;
+        let status = answer.status();
+        let tag = answer
+            .headers()
+            .get(header::ETAG)
+            .and_then(|tag| tag.to_str().ok())
+            .map(str::to_owned);
+        let text = answer.text().await.context("reading mission control's answer")?;
+        if status.is_success() {
+            let body =
+                serde_json::from_str(&text).context("mission control's answer is not JSON: is this its address?")?;
+            return Ok(Tagged { body, tag });
+        }
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let detail = problem["detail"]
+            .as_str()
+            .map_or_else(|| format!("HTTP {status}"), str::to_owned);
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(NotAllowed(detail).into()),
+            _other => bail!(detail),
+        }
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Tagged> {
+        self.send(Method::GET, path, query, None, None).await
+    }
+
+    /// Does something.
+    pub async fn post(&self, path: &str, body: &Value, if_match: Option<&str>) -> anyhow::Result<Value> {
+        Ok(self.send(Method::POST, path, &[], Some(body), if_match).await?.body)
+    }
+
+    /// What would come of it; nothing is done.
+    pub async fn dry_run(&self, saga: &str, wish: &Value) -> anyhow::Result<Tagged> {
+        self.send(Method::POST, &format!("{saga}/dry-run"), &[], Some(wish), None)
+            .await
+    }
+
+    /// The items of a list: page after page, by the parameter that takes a page's `next`, up to `limit`.
+    pub async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        next: &'static str,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items: Vec<Value> = Vec::new();
+        let mut query = query.to_vec();
+        for _ in 0..PAGES_MAX {
+            let mut page = self.get(path, &query).await?.body;
+            if let Value::Array(found) = page["items"].take() {
+                items.extend(found);
+            }
+            let cursor = match &page["next"] {
+                Value::Null => break,
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            if items.len() >= limit {
+                break;
+            }
+            query.retain(|(name, _)| *name != next);
+            query.push((next, cursor));
+        }
+        items.truncate(limit);
+        Ok(items)
+    }
+}
+
+/// A column: its heading, and where its text is in an item, as a JSON Pointer.
+pub type Column = (&'static str, &'static str);
+
+/// Prints a list: as JSON, or as a table of these columns; an empty one is `[]`.
+pub fn print_items(output: Output, columns: &[Column], items: &[Value]) -> anyhow::Result<()> {
+    match output {
+        Output::Json => output::print_text(&serde_json::to_string_pretty(items)?),
+        Output::Jsonl => items.iter().try_for_each(|item| output::print_text(&item.to_string())),
+        Output::Table => {
+            let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+            let cells = |item: &Value| columns.iter().map(|(_, at)| cell(item, at)).collect::<Vec<String>>();
+            output::print_text(&output::table(&headings, items.iter().map(cells)))
+        }
+    }
+}
+
+/// Prints one thing: as JSON, or these of its fields, one a line, and below them its sentences.
+pub fn print_item(output: Output, fields: &[Column], item: &Value) -> anyhow::Result<()> {
+    output::print_one(output, item, |item| {
+        let width = fields
+            .iter()
+            .map(|(heading, _)| heading.len())
+            .max()
+            .unwrap_or_default();
+        let line = |(heading, at): &Column| format!("{heading:width$}  {}", cell(item, at));
+        let mut lines: Vec<String> = fields.iter().map(line).collect();
+        let sentences = item["standing"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        lines.extend(sentences.map(plain));
+        lines.join("\n")
+    })
+}
+
+fn cell(item: &Value, pointer: &str) -> String {
+    match item.pointer(pointer) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => plain(text),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// What workers and users wrote, without what a terminal would obey.
+pub fn plain(text: &str) -> String {
+    let bidi = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    text.chars()
+        .map(|c| if c.is_control() || bidi(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_what_is_shown() {
+        assert_eq!(plain("a\u{1b}[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+    }
+}

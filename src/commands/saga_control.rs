@@ -1,0 +1,182 @@
+//! `sagaline saga …` through mission control: with roles, redaction, a second person and the audit trail.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use workflows::ids::SagaId;
+use workflows::state::Status;
+
+use super::arguments;
+use super::control::{self, Client, Column};
+use super::saga::{List, SagaCommand, Target};
+use crate::cli::Global;
+use crate::output;
+
+/// How often a saga that is watched is looked at.
+const WATCH_POLL: Duration = Duration::from_millis(500);
+
+const SAGAS: &[Column] = &[
+    ("SAGA", "/id"),
+    ("WORKFLOW", "/workflow"),
+    ("STATUS", "/status"),
+    ("ABOUT", "/businessKey"),
+    ("FAILED AT", "/failureStep"),
+    ("ERROR", "/failureCode"),
+    ("BEGUN", "/createdAt"),
+];
+const SAGA: &[Column] = &[
+    ("saga", "/id"),
+    ("workflow", "/workflow"),
+    ("version", "/version"),
+    ("status", "/status"),
+    ("about", "/businessKey"),
+    ("begun", "/createdAt"),
+    ("entry", "/seq"),
+];
+const JOURNAL: &[Column] = &[
+    ("SEQ", "/seq"),
+    ("AT", "/at"),
+    ("WHAT", "/kind"),
+    ("STEP", "/step"),
+    ("BY", "/command/by"),
+    ("WHY", "/command/reason"),
+];
+
+/// Does it.
+pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyhow::Result<()> {
+    let (target, wish) = match command {
+        SagaCommand::List(list) => {
+            let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+            let mut query = vec![("q", search(&list)), ("limit", list.limit.to_string())];
+            query.extend(list.cursor.map(|cursor| ("after", cursor)));
+            let items = client.list("/sagas", &query, "after", limit).await?;
+            return control::print_items(global.output, SAGAS, &items);
+        }
+        SagaCommand::Show { saga, engine: _ } => {
+            let found = client.get(&format!("/sagas/{saga}"), &[]).await?.body;
+            return control::print_item(global.output, SAGA, &found);
+        }
+        SagaCommand::Journal {
+            saga,
+            after,
+            limit,
+            engine: _,
+        } => {
+            let query = [("after", after.to_string()), ("limit", limit.to_string())];
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let items = client
+                .list(&format!("/sagas/{saga}/journal"), &query, "after", limit)
+                .await?;
+            return control::print_items(global.output, JOURNAL, &items);
+        }
+        SagaCommand::Watch { saga, engine: _ } => return watch(global, client, saga).await,
+        SagaCommand::Start(_) => {
+            anyhow::bail!("mission control starts no sagas: leave --server and SAGALINE_SERVER out to ask the engine")
+        }
+        SagaCommand::Signal {
+            target,
+            name,
+            payload,
+            id: _,
+        } => {
+            let wish = json!({"command": "signal", "step": name, "value": arguments::json(&payload)?});
+            (target, wish)
+        }
+        SagaCommand::Retry { target, step, input } => {
+            let input = input.as_deref().map(arguments::json).transpose()?;
+            (
+                target,
+                json!({"command": "retry", "step": step.unwrap_or_default(), "value": input}),
+            )
+        }
+        SagaCommand::Skip { target, step, result } => (
+            target,
+            json!({"command": "skip", "step": step, "value": arguments::json(&result)?}),
+        ),
+        SagaCommand::Cancel(target) => (target, json!({"command": "cancel"})),
+        SagaCommand::Compensate(target) => (target, json!({"command": "compensate"})),
+        SagaCommand::Pause(target) => (target, json!({"command": "pause"})),
+        SagaCommand::Resume(target) => (target, json!({"command": "resume"})),
+    };
+    act(global, client, target, wish).await
+}
+
+/// The flags as a search.
+fn search(list: &List) -> String {
+    let quoted = |value: &str| format!("\"{}\"", value.replace('"', ""));
+    let now = chrono::Utc::now().timestamp_millis();
+    let age = |at: workflows::ids::Timestamp| format!("{}ms", now.saturating_sub(at.0).max(0));
+    let mut words: Vec<String> = list.search.iter().cloned().collect();
+    if !list.status.is_empty() {
+        let names: Vec<&str> = list.status.iter().map(|status: &Status| status.as_str()).collect();
+        words.push(format!("status:{}", names.join(",")));
+    }
+    words.extend(
+        list.workflow
+            .as_deref()
+            .map(|workflow| format!("workflow:{}", quoted(workflow))),
+    );
+    words.extend(list.key.as_deref().map(|key| format!("key:{}", quoted(key))));
+    words.extend(
+        list.tag
+            .as_ref()
+            .map(|(name, value)| format!("tag.{name}:{}", quoted(value))),
+    );
+    words.extend(list.since.map(|since| format!("started:<{}", age(since))));
+    words.extend(list.before.map(|before| format!("started:>{}", age(before))));
+    words.join(" ")
+}
+
+/// Shows what would come of it, asks before the grave ones, and does it where the saga was looked at.
+async fn act(global: &Global, client: &Client, target: Target, mut wish: Value) -> anyhow::Result<()> {
+    let path = format!("/sagas/{}", target.saga);
+    let dry = client.dry_run(&path, &wish).await?;
+    if dry.body["possible"] != true {
+        anyhow::bail!(
+            "{}",
+            control::plain(dry.body["why"].as_str().unwrap_or("it is not possible"))
+        );
+    }
+    for line in dry.body["consequences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        eprintln!("{}", control::plain(line));
+    }
+    let grave = ["skip", "cancel", "compensate"]
+        .iter()
+        .any(|command| wish["command"] == *command);
+    if grave || wish["command"] == "retry" && !wish["value"].is_null() {
+        target.sure.ask(&format!(
+            "{} saga {}?",
+            wish["command"].as_str().unwrap_or_default(),
+            target.saga
+        ))?;
+    }
+    wish["reason"] = target.reason.into();
+    let tag = target.if_at.map(|seq| format!("\"{seq}\"")).or(dry.tag);
+    let answer = client.post(&format!("{path}/commands"), &wish, tag.as_deref()).await?;
+    output::print_one(global.output, &answer, |answer| match &answer["approval"] {
+        Value::Null => control::plain(answer["outcome"].as_str().unwrap_or_default()),
+        id => format!("it waits for a second person, as request {id}: `sagaline approval approve {id}`"),
+    })
+}
+
+/// Prints where the saga stands whenever that changes, until it has ended or waits for an operator.
+async fn watch(global: &Global, client: &Client, saga: SagaId) -> anyhow::Result<()> {
+    let mut last = Value::Null;
+    loop {
+        let found = client.get(&format!("/sagas/{saga}"), &[]).await?.body;
+        if found["seq"] != last {
+            last = found["seq"].clone();
+            control::print_item(global.output, SAGA, &found)?;
+        }
+        let status = found["status"].as_str().unwrap_or_default().parse::<Status>();
+        if status.is_ok_and(orchestrator::client::is_settled) {
+            return Ok(());
+        }
+        tokio::time::sleep(WATCH_POLL).await;
+    }
+}

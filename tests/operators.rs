@@ -1,0 +1,302 @@
+//! The operators' command line from outside, through mission control's API over an engine and Postgres.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Output;
+use std::time::Duration;
+
+use dashboard::{Mission, Role, operators, tokens};
+use orchestrator::{Engine, EngineOptions, NewSaga};
+use serde_json::{Value, json};
+use testkit::{TestDatabase, eventually};
+use transport::InProcessBroker;
+use workflows::event::Event;
+use workflows::ids::SagaId;
+use workflows::protocol::{Outcome, Role as TaskRole, TaskResult, Token};
+use workflows::state::Active;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct House {
+    engine: Engine,
+    database: TestDatabase,
+    mission: Mission,
+    base: String,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    _broker: InProcessBroker,
+}
+
+impl House {
+    async fn start() -> House {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let database = testkit::migrated_database().await;
+        let broker = InProcessBroker::start(4).unwrap();
+        let options = EngineOptions {
+            connections: 3,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::start(options, database.pool.clone(), broker.config("test"))
+            .await
+            .unwrap();
+        let definition = json!({"name": "brittle", "version": 1, "business_key": "input.about", "flow": [
+            {"kind": "step", "name": "work", "activity": "nobody.works", "queue": "nobody", "attempt_timeout": "1h",
+             "retry": {"max_attempts": 1}, "otherwise": {"to": "operator"}}]});
+        engine
+            .definitions()
+            .deploy(serde_json::from_value(definition).unwrap())
+            .await
+            .unwrap();
+        let mission = Mission::new(engine.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = dashboard::router(mission.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let runner = tokio::spawn(dashboard::campaigns::run(mission.clone(), Default::default()));
+        House {
+            engine,
+            database,
+            mission,
+            base,
+            tasks: vec![server, runner],
+            _broker: broker,
+        }
+    }
+
+    async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.mission.close().await;
+        self.engine.shutdown().await;
+    }
+
+    async fn token(&self, name: &str, role: Role) -> String {
+        let pool = &self.database.pool;
+        operators::add(pool, name, role, "correct horse battery staple")
+            .await
+            .unwrap();
+        tokens::add(pool, "test", name, "cli", role, DAY).await.unwrap()
+    }
+
+    /// A saga that waits for an operator.
+    async fn stuck(&self) -> SagaId {
+        let input = json!({"about": "k\u{1b}[2J", "card": "4242", "totalCents": 1_000});
+        let new = NewSaga {
+            workflow: "brittle".to_owned(),
+            input,
+            ..NewSaga::default()
+        };
+        let saga = self.engine.start_saga(new).await.unwrap().id;
+        let (code, message) = ("bank_down".to_owned(), "\u{1b}[31mno".to_owned());
+        self.answer(
+            saga,
+            Outcome::Failed {
+                code,
+                message,
+                retryable: false,
+                details: Value::Null,
+            },
+        )
+        .await;
+        saga
+    }
+
+    async fn answer(&self, saga: SagaId, outcome: Outcome) {
+        let record = self.engine.saga(saga).await.unwrap().unwrap();
+        let Some(Active::Step(work)) = record.state.active.values().next().cloned() else {
+            panic!("{record:?}")
+        };
+        let token = Token {
+            saga,
+            step: "work".to_owned(),
+            role: TaskRole::Run,
+            attempt: work.attempt,
+            epoch: work.epoch,
+        };
+        self.engine
+            .send_event(saga, Event::Result(TaskResult { token, outcome }), None)
+            .await
+            .unwrap();
+    }
+
+    async fn run(&self, token: &str, arguments: &[&str]) -> Output {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("SAGALINE_SERVER", &self.base)
+            .env("SAGALINE_TOKEN", token);
+        command
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await
+            .unwrap()
+    }
+
+    /// What a command prints that works.
+    async fn prints(&self, token: &str, arguments: &[&str]) -> String {
+        let output = self.run(token, arguments).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same as JSON.
+    async fn json(&self, token: &str, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
+        serde_json::from_str(&self.prints(token, &arguments).await).unwrap()
+    }
+
+    /// Exit code and stderr of one that doesn't.
+    async fn fails(&self, token: &str, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(token, arguments).await;
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_saga_is_found_and_repaired_on_the_command_line() {
+    let house = House::start().await;
+    let (vera, olga, ann) = (
+        house.token("vera", Role::Viewer).await,
+        house.token("olga", Role::Operator).await,
+        house.token("ann", Role::Approver).await,
+    );
+    for empty in [
+        vec!["saga", "list"],
+        vec!["stuck"],
+        vec!["campaign", "list"],
+        vec!["approval", "list"],
+    ] {
+        assert_eq!(house.json(&vera, &empty).await, json!([]), "{empty:?}");
+    }
+    let saga = house.stuck().await;
+    let id = saga.to_string();
+    let table = house.prints(&vera, &["stuck"]).await;
+    assert!(table.contains("brittle") && table.contains("bank_down"), "{table}");
+    let table = house
+        .prints(&vera, &["saga", "list", "status:stuck error:bank_down"])
+        .await;
+    assert!(table.contains(&id) && !table.contains('\u{1b}'), "{table:?}");
+    let by_flags = [
+        "saga",
+        "list",
+        "--status",
+        "failed",
+        "--workflow",
+        "brittle",
+        "--since",
+        "1h",
+    ];
+    assert_eq!(house.json(&vera, &by_flags).await[0]["id"], json!(saga));
+    assert!(
+        !house
+            .prints(&vera, &["saga", "journal", &id, "-o", "jsonl"])
+            .await
+            .contains("4242")
+    );
+    assert!(
+        house
+            .prints(&olga, &["saga", "journal", &id, "-o", "jsonl"])
+            .await
+            .contains("4242")
+    );
+    let shown = house.prints(&olga, &["saga", "show", &id]).await;
+    assert!(
+        shown.contains("It waits for you") && !shown.contains('\u{1b}'),
+        "{shown:?}"
+    );
+
+    let retry = [
+        "saga",
+        "retry",
+        id.as_str(),
+        "--step",
+        "work",
+        "--reason",
+        "the bank is back",
+    ];
+    assert_eq!(house.fails(&vera, &retry).await.0, 4, "a viewer");
+    assert_eq!(house.fails("sgl_0", &retry).await.0, 4, "no token");
+    assert_eq!(house.fails("", &retry).await.0, 2, "not set");
+    let (code, words) = house
+        .fails(&olga, &["saga", "retry", &id, "--step", "nothing", "--reason", "x"])
+        .await;
+    assert!(code == 1 && words.contains("open are: work"), "{words}");
+    let skip = [
+        "saga",
+        "skip",
+        id.as_str(),
+        "--step",
+        "work",
+        "--reason",
+        "done by hand",
+    ];
+    let (code, words) = house.fails(&olga, &skip).await;
+    assert!(code == 1 && words.contains("--yes"), "{words}");
+    let skip: Vec<&str> = skip.into_iter().chain(["--yes"]).collect();
+    let asked = house.json(&olga, &skip).await;
+    let request = asked["approval"].to_string();
+    assert_eq!(
+        house.fails(&olga, &["approval", "approve", &request, "--yes"]).await.0,
+        4,
+        "not her own"
+    );
+    let (code, words) = house.fails(&olga, &[&retry[..], &["--if-at", "1"]].concat()).await;
+    assert!(code == 1 && words.contains("moved on"), "{words}");
+    house.prints(&ann, &["approval", "approve", &request, "--yes"]).await;
+    let watched = house.prints(&vera, &["saga", "watch", &id]).await;
+    assert!(watched.contains("completed"), "{watched}");
+    let trail = house.prints(&vera, &["audit", "trail"]).await;
+    assert!(trail.contains("done by hand (approved by ann)"), "{trail}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_on_the_command_line() {
+    let house = House::start().await;
+    let olga = house.token("olga", Role::Operator).await;
+    let saga = house.stuck().await;
+    let plan = [
+        "campaign",
+        "plan",
+        "retry",
+        "--search",
+        "status:stuck",
+        "--reason",
+        "the bank is back",
+        "--rate",
+        "20",
+    ];
+    let made = house.json(&olga, &plan).await;
+    assert_eq!((&made["phase"], &made["plan"]["rate"]), (&json!("planned"), &json!(20)));
+    let id = made["id"].to_string();
+    let shown = house.prints(&olga, &["campaign", "show", &id]).await;
+    assert!(shown.contains("becomes running") && shown.contains("1000"), "{shown}");
+    let start = ["campaign", "start", id.as_str(), "--reason", "go"];
+    assert_eq!(house.fails(&olga, &start).await.0, 1, "nobody said yes");
+    house.prints(&olga, &[&start[..], &["--yes"]].concat()).await;
+    eventually("its command is given", LIMIT, async || {
+        house.engine.saga(saga).await.unwrap().unwrap().summary.seq > 2
+    })
+    .await;
+    let bad = Outcome::Failed {
+        code: "bank_down".to_owned(),
+        message: String::new(),
+        retryable: false,
+        details: Value::Null,
+    };
+    house.answer(saga, bad).await;
+    let (code, words) = house.fails(&olga, &["campaign", "watch", &id]).await;
+    assert!(code == 1 && words.contains("has stopped: the canary failed"), "{words}");
+    let items = house
+        .json(&olga, &["campaign", "items", &id, "--state", "failed"])
+        .await;
+    assert_eq!(items[0]["sagaId"], json!(saga));
+    let abort = ["campaign", "abort", id.as_str(), "--reason", "no use", "-y"];
+    assert!(house.prints(&olga, &abort).await.contains("aborted"));
+    assert_eq!(house.json(&olga, &["campaign", "list"]).await[0]["phase"], "aborted");
+    house.stop().await;
+}
