@@ -113,12 +113,10 @@ pub(crate) async fn run(shell: Arc<Shell>, mut inbound: mpsc::Receiver<Item>, mu
 /// How long to gather after a batch of so many sagas that took so long.
 ///
 /// A batch costs the same in statements, messages and wake-ups however few sagas it holds. Many replicas on one machine would
-/// otherwise work in ever smaller batches, which take ever longer because all of them do. The more sagas there were, the longer: more
-/// are on their way, and each of them waits in a crowd anyway. After a lone saga there is nobody to wait for.
+/// otherwise work in ever smaller batches, which take ever longer because all of them do. After a lone saga there is nobody
+/// to wait for.
 fn rest_after(sagas: usize, took: Duration) -> Option<Duration> {
-    (REST_FROM..REST_ENDS_AT)
-        .contains(&sagas)
-        .then(|| (took * sagas as u32 / REST_FROM as u32).min(REST_MAX))
+    (REST_FROM..REST_ENDS_AT).contains(&sagas).then(|| took.min(REST_MAX))
 }
 
 /// The next batch: items in their order, but for those whose saga is in flight, which stay in theirs.

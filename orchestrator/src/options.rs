@@ -16,7 +16,7 @@ pub const LANES_MAX: usize = 2;
 pub const REST_FROM: usize = 4;
 /// After a batch of so many sagas the next begins at once, and when so many events wait: one orchestrator among 256 sagas gets there by itself.
 pub const REST_ENDS_AT: usize = 64;
-/// The longest rest after a small batch, else as long as that took for each [`REST_FROM`] sagas in it: five of them are what it may add to a saga of five transitions.
+/// The longest rest after a small batch, else as long as that took: five of them are what it may add to a saga of five transitions.
 pub const REST_MAX: Duration = Duration::from_millis(10);
 /// Times a batch is read and applied again because somebody else moved one of its sagas, before it is split.
 pub const STALE_RETRIES_MAX: u32 = 5;
