@@ -136,7 +136,9 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
 
 /// What must be the same when an idempotency key is used again.
 pub(crate) fn request_hash(new: &NewSaga) -> String {
-    let request = serde_json::json!([new.workflow, new.version, new.input, new.business_key, new.tags]);
+    let mut request = serde_json::json!([new.workflow, new.version, new.input, new.business_key, new.tags]);
+    // The order of an object's keys says nothing; whether serde_json keeps it depends on what else is built with us.
+    request.sort_all_objects();
     hex::encode(Sha256::digest(request.to_string().as_bytes()))
 }
 

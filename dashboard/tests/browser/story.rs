@@ -10,7 +10,12 @@ use crate::worker;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_saga_is_found_understood_and_repaired() {
-    let control = Control::start().await;
+    // That a second person must agree to an edit is tested elsewhere.
+    let alone = dashboard::Options {
+        second_person: false,
+        ..dashboard::Options::default()
+    };
+    let control = Control::start_with(alone).await;
     let Some(chrome) = Chrome::start(&control.base).await else {
         return control.stop().await;
     };

@@ -26,6 +26,10 @@ pub struct Control {
 
 impl Control {
     pub async fn start() -> Control {
+        Control::start_with(dashboard::Options::default()).await
+    }
+
+    pub async fn start_with(careful: dashboard::Options) -> Control {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = testkit::migrated_database().await;
         let broker = InProcessBroker::start(4).unwrap();
@@ -40,7 +44,7 @@ impl Control {
             let definition = serde_json::from_value(definition).unwrap();
             engine.definitions().deploy(definition).await.unwrap();
         }
-        let mission = Mission::new(engine.clone());
+        let mission = Mission::with(engine.clone(), careful);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = dashboard::router(mission.clone());
