@@ -220,7 +220,7 @@
       }
       case "/": {
         const search = document.querySelector("[role=search] input");
-        if (search) search.focus(); else location.assign("/sagas");
+        if (search) search.focus(); else location.assign("/sagas#search"); // which focuses it
         event.preventDefault();
         break;
       }

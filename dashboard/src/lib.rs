@@ -18,6 +18,7 @@ mod inbox;
 mod layers;
 mod limits;
 mod pages;
+mod paging;
 mod queues;
 mod store;
 

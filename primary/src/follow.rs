@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use crate::servers::{Servers, connect, takes_writes};
+use crate::servers::{Servers, takes_writes};
 
 /// How often the primary is asked whether it still is one: what a promotion costs on top of itself, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,7 +54,12 @@ impl Follower {
                 watched = None;
             }
             if watched.is_none() {
-                match self.find().await {
+                match self
+                    .servers
+                    .connect_to_primary()
+                    .await
+                    .map_err(|error| error.to_string())
+                {
                     Ok(found) => {
                         last_complaint = None;
                         if self.move_pools(&found.0) {
@@ -74,12 +79,6 @@ impl Follower {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    async fn find(&self) -> Result<(PgConnectOptions, PgConnection), String> {
-        let server = self.servers.primary().await.map_err(|error| error.to_string())?;
-        let connection = connect(&server).await?;
-        Ok((server, connection))
     }
 
     /// Whether any pool was elsewhere.

@@ -57,6 +57,14 @@ impl Servers {
         if !self.are_several() {
             return Ok(self.first().clone());
         }
+        let (server, connection) = self.connect_to_primary().await?;
+        // Not held against it should it not say goodbye.
+        let _ = tokio::time::timeout(ANSWER_LIMIT, connection.close()).await;
+        Ok(server)
+    }
+
+    /// The same with the connection by which it was found.
+    pub(crate) async fn connect_to_primary(&self) -> Result<(PgConnectOptions, PgConnection), NoPrimary> {
         let mut asked: FuturesUnordered<_> = self
             .all
             .iter()
@@ -65,11 +73,7 @@ impl Servers {
         let mut reasons = Vec::new();
         while let Some((server, answer)) = asked.next().await {
             match answer {
-                Ok(connection) => {
-                    // Not held against it should it not say goodbye.
-                    let _ = tokio::time::timeout(ANSWER_LIMIT, connection.close()).await;
-                    return Ok(server.clone());
-                }
+                Ok(connection) => return Ok((server.clone(), connection)),
                 Err(reason) => reasons.push(format!("{}:{}: {reason}", server.get_host(), server.get_port())),
             }
         }
@@ -79,7 +83,7 @@ impl Servers {
 }
 
 /// A connection to a server that takes writes.
-pub(crate) async fn connect(server: &PgConnectOptions) -> Result<PgConnection, String> {
+async fn connect(server: &PgConnectOptions) -> Result<PgConnection, String> {
     let asking = async {
         let mut connection = server.connect().await.map_err(|error| error.to_string())?;
         match takes_writes(&mut connection).await {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde::Serialize;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -22,7 +23,22 @@ pub struct Footprint {
     /// Rows in them that nobody can see any more and vacuum has not removed.
     pub dead_tuples: i64,
     /// Bytes of the broker's log, where the broker is ours.
-    pub broker_bytes: u64,
+    pub broker_bytes: Option<u64>,
+}
+
+/// What sagas left behind. Log and transactions are whoever's wrote meanwhile; on a server of our own, the sagas'.
+#[derive(Debug, Serialize)]
+pub struct LeftBehind {
+    /// Bytes of write-ahead log.
+    pub wal_bytes_per_saga: f64,
+    /// Bytes of the engine's tables and indexes.
+    pub table_bytes_per_saga: f64,
+    /// Bytes of the broker's log; none if it isn't ours.
+    pub broker_bytes_per_saga: Option<f64>,
+    /// Transactions, each of one statement.
+    pub transactions_per_saga: f64,
+    /// Rows at the end that vacuum had not removed yet.
+    pub dead_tuples: i64,
 }
 
 impl Footprint {
@@ -47,8 +63,21 @@ impl Footprint {
             transactions,
             table_bytes,
             dead_tuples,
-            broker_bytes: broker.map_or(0, bytes_in),
+            broker_bytes: broker.map(bytes_in),
         })
+    }
+
+    /// What so many sagas have left behind since.
+    pub fn since(&self, before: &Footprint, sagas: u64) -> LeftBehind {
+        let per_saga = |amount: i64| amount as f64 / sagas as f64;
+        let broker = self.broker_bytes.zip(before.broker_bytes);
+        LeftBehind {
+            wal_bytes_per_saga: per_saga(self.wal_bytes - before.wal_bytes),
+            table_bytes_per_saga: per_saga(self.table_bytes - before.table_bytes),
+            broker_bytes_per_saga: broker.map(|(now, then)| now.saturating_sub(then) as f64 / sagas as f64),
+            transactions_per_saga: per_saga(self.transactions - before.transactions),
+            dead_tuples: self.dead_tuples,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::footprint::Footprint;
+use super::footprint::LeftBehind;
 
 /// The result of `bench saga`. Rates and latencies are of the measured sagas alone, without the warm-up.
 #[derive(Debug, Serialize)]
@@ -58,16 +58,9 @@ pub struct Report {
     pub steal_s: f64,
     /// Sagas in one of the engine's batches, on average.
     pub batch_mean: f64,
-    /// Bytes of write-ahead log.
-    pub wal_bytes_per_saga: f64,
-    /// Bytes of the engine's tables and indexes.
-    pub table_bytes_per_saga: f64,
-    /// Bytes of the broker's log; none if it isn't ours.
-    pub broker_bytes_per_saga: Option<f64>,
-    /// Transactions, each of one statement.
-    pub transactions_per_saga: f64,
-    /// Rows at the end that vacuum had not removed yet.
-    pub dead_tuples: i64,
+    /// What the sagas left behind.
+    #[serde(flatten)]
+    pub left: LeftBehind,
     /// Sagas a second that a bare loop writes in batches of that size (`--limit`).
     pub limit_sagas_per_s: Option<f64>,
     /// What the whole pipeline reaches of that.
@@ -79,17 +72,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// What the sagas left behind. Log, statements and messages are whoever's wrote at the time; on a server of our own, the sagas'.
-    pub fn set_footprint(&mut self, before: &Footprint, after: &Footprint) {
-        let per_saga = |bytes: i64| bytes as f64 / self.sagas as f64;
-        self.wal_bytes_per_saga = per_saga(after.wal_bytes - before.wal_bytes);
-        self.table_bytes_per_saga = per_saga(after.table_bytes - before.table_bytes);
-        self.transactions_per_saga = per_saga(after.transactions - before.transactions);
-        self.dead_tuples = after.dead_tuples;
-        self.broker_bytes_per_saga = (self.broker == "apache-kafka")
-            .then(|| after.broker_bytes.saturating_sub(before.broker_bytes) as f64 / self.sagas as f64);
-    }
-
     /// For people.
     pub fn table(&self) -> String {
         let cpu = |value: Option<f64>| value.map_or_else(|| "not ours".to_owned(), |ms| format!("{ms:.3} ms a saga"));
@@ -123,16 +105,17 @@ impl Report {
             ),
         ];
         lines.push(format!("{:>12}  {:.0} sagas on average", "batch", self.batch_mean));
-        let kept = self
+        let left = &self.left;
+        let kept = left
             .broker_bytes_per_saga
             .map_or_else(String::new, |bytes| format!(", {bytes:.0} of broker"));
         lines.push(format!(
             "{:>12}  bytes a saga: {:.0} of log, {:.0} of tables{kept}; {:.2} transactions a saga; {} dead rows",
             "footprint",
-            self.wal_bytes_per_saga,
-            self.table_bytes_per_saga,
-            self.transactions_per_saga,
-            self.dead_tuples
+            left.wal_bytes_per_saga,
+            left.table_bytes_per_saga,
+            left.transactions_per_saga,
+            left.dead_tuples
         ));
         if let (Some(limit), Some(ratio)) = (self.limit_sagas_per_s, self.limit_ratio) {
             lines.push(format!(

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use super::SagaArgs;
 use super::check::{self, Verdict};
 use super::cpu::Usage;
-use super::footprint::{Footprint, Watch};
+use super::footprint::{Footprint, LeftBehind, Watch};
 use super::history;
 use super::load::{self, Seen};
 use super::processes::allow_connections;
@@ -83,8 +83,8 @@ async fn run_on_stage(args: &SagaArgs) -> anyhow::Result<Report> {
 
     say("checking");
     let verdict = check::verify(&stage.ground.pool, args.sagas, &seen.ended).await?;
-    let mut report = report(args, &stage, &seen, &used, verdict);
-    report.set_footprint(&footprint_before, &footprint().await?);
+    let left = footprint().await?.since(&footprint_before, args.sagas);
+    let mut report = report(args, &stage, &seen, &used, verdict, left);
     report.batch_mean = batches.mean();
     if args.limit {
         say("writing the same rows by a bare loop");
@@ -107,7 +107,7 @@ fn refuse_failures(what: &str, seen: &Seen, stage: &Stage) -> anyhow::Result<()>
     Ok(())
 }
 
-fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Verdict) -> Report {
+fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Verdict, left: LeftBehind) -> Report {
     let mut problems = seen.failures.clone();
     problems.extend(verdict.problems);
     let wall_s = seen.wall.as_secs_f64();
@@ -138,11 +138,7 @@ fn report(args: &SagaArgs, stage: &Stage, seen: &Seen, used: &Usage, verdict: Ve
         other_cpu_s: used.other_ms() / 1_000.0,
         steal_s: used.steal_ms / 1_000.0,
         batch_mean: 0.0,
-        wal_bytes_per_saga: 0.0,
-        table_bytes_per_saga: 0.0,
-        broker_bytes_per_saga: None,
-        transactions_per_saga: 0.0,
-        dead_tuples: 0,
+        left,
         limit_sagas_per_s: None,
         limit_ratio: None,
         ok: problems.is_empty(),

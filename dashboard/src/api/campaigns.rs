@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::sagas::pending;
-use super::{Answer, Body, Path, Query};
+use super::{Answer, Before, Body, Path, Query};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::approvals::Asked;
@@ -17,14 +17,8 @@ use crate::campaigns::{self, Source, Steer};
 use crate::error::PageError;
 use crate::limits::{API_PAGE_MAX, ITEM_GROUPS_MAX, PAGE_CAMPAIGNS};
 use crate::pages::text::seen;
+use crate::paging::{self, NEWEST};
 use crate::store::campaigns::{self as store, Campaign};
-
-/// Where a list begins.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Before {
-    before: Option<i64>,
-}
 
 /// A page of them, newest first.
 pub async fn list(
@@ -32,9 +26,8 @@ pub async fn list(
     Extension(operator): Extension<Operator>,
     Query(Before { before }): Query<Before>,
 ) -> Answer {
-    let found = store::list(&mission.pool, before.unwrap_or(i64::MAX), PAGE_CAMPAIGNS).await?;
-    let full = found.len() as i64 == PAGE_CAMPAIGNS;
-    let next = found.last().filter(|_| full).map(|last| last.id);
+    let found = store::list(&mission.pool, before.unwrap_or(NEWEST), PAGE_CAMPAIGNS).await?;
+    let next = paging::next(&found, PAGE_CAMPAIGNS, |last| last.id);
     let items: Vec<Value> = found.into_iter().map(|campaign| view(campaign, &operator)).collect();
     Ok(Json(json!({"items": items, "next": next})).into_response())
 }
@@ -116,10 +109,7 @@ pub async fn items(
     campaigns::get(&mission, id).await?;
     let limit = i64::from(API_PAGE_MAX);
     let items = store::item_rows(&mission.pool, id, state.as_deref(), after, limit).await?;
-    let next = items
-        .last()
-        .filter(|_| items.len() as i64 == limit)
-        .map(|last| last.ordinal);
+    let next = paging::next(&items, limit, |last| last.ordinal);
     Ok(Json(json!({"items": items, "next": next})).into_response())
 }
 

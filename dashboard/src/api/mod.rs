@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Deserialize;
 
 use crate::access::Operator;
 use crate::app::Mission;
@@ -39,6 +40,13 @@ struct Query<T>(T);
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(ApiError))]
 struct Path<T>(T);
+
+/// Where a list begins.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    before: Option<i64>,
+}
 
 /// The routes, to be nested under `/api`.
 pub fn router(mission: Mission) -> Router<Mission> {

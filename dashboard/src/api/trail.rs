@@ -6,13 +6,14 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Body, Path, Query};
+use super::{Answer, Before, Body, Path, Query};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::approvals::{self, Approval, Decision};
 use crate::inbox;
 use crate::limits::{PAGE_APPROVALS, PAGE_AUDIT};
 use crate::pages::text::seen;
+use crate::paging::{self, NEWEST};
 use crate::store::approvals as store;
 use crate::store::audit as entries;
 
@@ -29,10 +30,10 @@ pub async fn stuck(State(mission): State<Mission>) -> Answer {
     Ok(Json(json!({"items": items, "next": null})).into_response())
 }
 
-/// Where a list begins.
+/// Which requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Before {
+pub struct Wanted {
     before: Option<i64>,
     /// Only what can still be decided.
     #[serde(default)]
@@ -43,11 +44,10 @@ pub struct Before {
 pub async fn approvals(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Before { before, pending }): Query<Before>,
+    Query(Wanted { before, pending }): Query<Wanted>,
 ) -> Answer {
-    let found = store::list(&mission.pool, pending, before.unwrap_or(i64::MAX), PAGE_APPROVALS).await?;
-    let full = found.len() as i64 == PAGE_APPROVALS;
-    let next = found.last().filter(|_| full).map(|last| last.id);
+    let found = store::list(&mission.pool, pending, before.unwrap_or(NEWEST), PAGE_APPROVALS).await?;
+    let next = paging::next(&found, PAGE_APPROVALS, |last| last.id);
     let items: Vec<Value> = found.into_iter().map(|request| view(request, &operator)).collect();
     Ok(Json(json!({"items": items, "next": next})).into_response())
 }
@@ -86,22 +86,14 @@ pub async fn decide(
     Ok(Json(json!({"outcome": outcome})).into_response())
 }
 
-/// Where the trail's page begins.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrailFrom {
-    before: Option<i64>,
-}
-
 /// The audit trail, newest first.
 pub async fn audit(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(TrailFrom { before }): Query<TrailFrom>,
+    Query(Before { before }): Query<Before>,
 ) -> Answer {
-    let mut found = entries::page(&mission.pool, before.unwrap_or(i64::MAX), PAGE_AUDIT).await?;
-    let full = found.len() as i64 == PAGE_AUDIT;
-    let next = found.last().filter(|_| full).map(|last| last.id);
+    let mut found = entries::page(&mission.pool, before.unwrap_or(NEWEST), PAGE_AUDIT).await?;
+    let next = paging::next(&found, PAGE_AUDIT, |last| last.id);
     for entry in &mut found {
         entry.details = seen(&entry.details, &operator);
     }

@@ -103,54 +103,36 @@ pub fn command(
     action: &Action,
     now: Timestamp,
 ) -> Result<Command, String> {
-    Ok(match action {
-        Action::Retry {
-            step,
-            input_patch: None,
-        } => Command::Retry {
-            step: step.clone(),
-            input: None,
-        },
-        Action::Retry {
-            step,
-            input_patch: Some(patch),
-        } => {
-            let view = workflows::view(definition, saga, state);
-            let step = failing(&view, step.as_deref())
-                .0
-                .ok_or("no step of it waits to be tried again")?;
-            let plain = Command::Retry {
-                step: Some(step.clone()),
-                input: None,
-            };
-            let event = Event::Command(CommandEvent {
-                command: plain,
-                by: String::new(),
-                reason: String::new(),
-            });
-            let done = workflows::advance(definition, saga, state.clone(), &event, now);
-            let transition = done.map_err(|refused| refused.to_string())?;
-            let sent = transition.effects.into_iter().find_map(|effect| match effect {
-                Effect::Dispatch { queue: _, task } if task.token.step == step => Some(task.input),
-                Effect::Dispatch { .. } | Effect::Publish(_) => None,
-            });
-            let mut input = sent.ok_or("its step would not be sent, so there is no input to patch")?;
-            merge(&mut input, patch);
-            if input.to_string().len() > INPUT_BYTES_MAX {
-                return Err(format!("its input would have more than {INPUT_BYTES_MAX} bytes"));
-            }
-            Command::Retry {
-                step: Some(step),
-                input: Some(input),
-            }
-        }
-        Action::Skip { step, output } => Command::Skip {
-            step: step.clone(),
-            output: output.clone(),
-        },
-        Action::Cancel {} => Command::Cancel {},
-        Action::Compensate {} => Command::Compensate {},
-        Action::Resume {} => Command::Resume {},
+    let Some(patch) = action.patch() else {
+        return Ok(action.command());
+    };
+    let view = workflows::view(definition, saga, state);
+    let step = failing(&view, action.step())
+        .0
+        .ok_or("no step of it waits to be tried again")?;
+    let plain = Command::Retry {
+        step: Some(step.clone()),
+        input: None,
+    };
+    let event = Event::Command(CommandEvent {
+        command: plain,
+        by: String::new(),
+        reason: String::new(),
+    });
+    let done = workflows::advance(definition, saga, state.clone(), &event, now);
+    let transition = done.map_err(|refused| refused.to_string())?;
+    let sent = transition.effects.into_iter().find_map(|effect| match effect {
+        Effect::Dispatch { queue: _, task } if task.token.step == step => Some(task.input),
+        Effect::Dispatch { .. } | Effect::Publish(_) => None,
+    });
+    let mut input = sent.ok_or("its step would not be sent, so there is no input to patch")?;
+    merge(&mut input, patch);
+    if input.to_string().len() > INPUT_BYTES_MAX {
+        return Err(format!("its input would have more than {INPUT_BYTES_MAX} bytes"));
+    }
+    Ok(Command::Retry {
+        step: Some(step),
+        input: Some(input),
     })
 }
 

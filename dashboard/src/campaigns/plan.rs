@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use workflows::event::Command;
 use workflows::limits::INPUT_BYTES_MAX;
 
 use crate::limits::{
@@ -40,12 +41,31 @@ pub enum Action {
 impl Action {
     /// The command's name.
     pub fn name(&self) -> &'static str {
+        self.command().name()
+    }
+
+    /// The command, as far as it can be told without a look at the saga: a patch isn't applied.
+    pub fn command(&self) -> Command {
         match self {
-            Action::Retry { .. } => "retry",
-            Action::Skip { .. } => "skip",
-            Action::Cancel {} => "cancel",
-            Action::Compensate {} => "compensate",
-            Action::Resume {} => "resume",
+            Action::Retry { step, input_patch: _ } => Command::Retry {
+                step: step.clone(),
+                input: None,
+            },
+            Action::Skip { step, output } => Command::Skip {
+                step: step.clone(),
+                output: output.clone(),
+            },
+            Action::Cancel {} => Command::Cancel {},
+            Action::Compensate {} => Command::Compensate {},
+            Action::Resume {} => Command::Resume {},
+        }
+    }
+
+    /// The patch of its input, for which the saga has to be looked at.
+    pub fn patch(&self) -> Option<&Value> {
+        match self {
+            Action::Retry { step: _, input_patch } => input_patch.as_ref(),
+            Action::Skip { .. } | Action::Cancel {} | Action::Compensate {} | Action::Resume {} => None,
         }
     }
 
@@ -61,7 +81,7 @@ impl Action {
     /// It changes what sagas go on with, or undoes it: not for an operator alone.
     pub fn is_grave(&self) -> bool {
         match self {
-            Action::Retry { step: _, input_patch } => input_patch.is_some(),
+            Action::Retry { .. } => self.patch().is_some(),
             Action::Skip { .. } | Action::Compensate {} => true,
             Action::Cancel {} | Action::Resume {} => false,
         }
@@ -150,8 +170,7 @@ impl Plan {
         within("inFlightMax", self.in_flight_max, 1, CAMPAIGN_IN_FLIGHT_MAX)?;
         within("failurePercentMax", self.failure_percent_max, 0, 100)?;
         within("patienceSeconds", self.patience_seconds, 1, PATIENCE_MAX_SECONDS)?;
-        let patched = matches!(&self.action, Action::Retry { input_patch: Some(patch), .. } if !patch.is_object());
-        if patched {
+        if self.action.patch().is_some_and(|patch| !patch.is_object()) {
             return Err("inputPatch is a JSON object: its fields replace those of the step's input".to_owned());
         }
         if serde_json::json!(self.action).to_string().len() > INPUT_BYTES_MAX {

@@ -18,7 +18,6 @@ use workflows::ids::SagaId;
 
 use super::assess::{self, Outcome};
 use super::decide::{Next, Phase, decide};
-use super::plan::Action;
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{
@@ -309,36 +308,20 @@ impl Runner {
         campaign: &Campaign,
         items: Vec<Item>,
     ) -> Result<Vec<(Item, Result<workflows::event::Command, String>)>, PageError> {
-        let patched = matches!(
-            &campaign.plan.action,
-            Action::Retry {
-                step: _,
-                input_patch: Some(_)
-            }
-        );
-        let known = if patched {
-            self.current(&items).await?
-        } else {
-            HashMap::new()
-        };
+        let action = &campaign.plan.action;
+        if action.patch().is_none() {
+            return Ok(items.into_iter().map(|item| (item, Ok(action.command()))).collect());
+        }
+        let known = self.current(&items).await?;
         let mut commands = Vec::with_capacity(items.len());
         for item in items {
-            let current = match (patched, known.get(&item.saga)) {
-                (false, _) => None,
-                (true, Some(current)) if current.seq == item.seq => Some(current),
-                (true, _) => {
-                    commands.push((item, Err("it moved on before its turn".to_owned())));
-                    continue;
-                }
-            };
-            let action = &campaign.plan.action;
-            let command = match current {
-                None => plain(action),
-                Some(current) => {
+            let command = match known.get(&item.saga) {
+                Some(current) if current.seq == item.seq => {
                     let definition = self.mission.engine.definitions().by_id(current.definition_id).await?;
                     let now = self.mission.engine.now();
                     assess::command(&definition.compiled, item.saga, &current.state, action, now)
                 }
+                Some(_) | None => Err("it moved on before its turn".to_owned()),
             };
             commands.push((item, command));
         }
@@ -413,31 +396,6 @@ impl Runner {
 /// Who the journals name for a campaign's commands; also how its own are known.
 pub fn signature(campaign: &Campaign) -> String {
     format!("{} (campaign {})", campaign.created_by, campaign.id)
-}
-
-/// The command where no state is needed to make it.
-fn plain(action: &Action) -> Result<workflows::event::Command, String> {
-    use workflows::event::Command;
-    Ok(match action {
-        Action::Retry {
-            step,
-            input_patch: None,
-        } => Command::Retry {
-            step: step.clone(),
-            input: None,
-        },
-        Action::Retry {
-            step: _,
-            input_patch: Some(_),
-        } => return Err("its input was not looked at".to_owned()),
-        Action::Skip { step, output } => Command::Skip {
-            step: step.clone(),
-            output: output.clone(),
-        },
-        Action::Cancel {} => Command::Cancel {},
-        Action::Compensate {} => Command::Compensate {},
-        Action::Resume {} => Command::Resume {},
-    })
 }
 
 fn change(item: &Item, state: &'static str, outcome: impl Into<String>) -> Change {

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use workflows::ids::SagaId;
 
 use super::text::{self, ago};
-use super::{Frame, Page, html};
+use super::{Before, Frame, Page, html};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::approvals::{self, Approval, Decision};
 use crate::deeds::{self, Deed};
 use crate::limits::PAGE_APPROVALS;
 use crate::pages::saga::load;
+use crate::paging;
 use crate::store::approvals as store;
 
 #[derive(Template)]
@@ -38,22 +39,15 @@ struct Row {
     outcome: String,
 }
 
-/// Where a list begins.
-#[derive(Deserialize)]
-pub struct Before {
-    before: Option<i64>,
-}
-
 /// Shows them, the newest first.
 pub async fn list(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Before { before }): Query<Before>,
+    Query(from): Query<Before>,
 ) -> Page {
     let now = mission.engine.now();
-    let found = store::list(&mission.pool, false, before.unwrap_or(i64::MAX), PAGE_APPROVALS).await?;
-    let full = found.len() as i64 == PAGE_APPROVALS;
-    let next = found.last().filter(|_| full).map(|last| last.id);
+    let found = store::list(&mission.pool, false, from.number(), PAGE_APPROVALS).await?;
+    let next = paging::next(&found, PAGE_APPROVALS, |last| last.id);
     let row = |request: Approval| Row {
         id: request.id,
         standing: standing(&request),

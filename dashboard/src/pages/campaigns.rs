@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::text::ago;
-use super::{Frame, Page, html};
+use super::{Before, Frame, Page, html};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::approvals::Asked;
@@ -18,6 +18,7 @@ use crate::campaigns::plan::{Action, Plan};
 use crate::campaigns::{self, Source, Steer};
 use crate::error::PageError;
 use crate::limits::{ITEM_GROUPS_MAX, PAGE_CAMPAIGNS, PAGE_ITEMS};
+use crate::paging;
 use crate::store::campaigns::{self as store, Campaign, Group, ItemRow, StateCount};
 
 #[derive(Template)]
@@ -39,22 +40,15 @@ struct Row {
     created: String,
 }
 
-/// Where a list begins.
-#[derive(Deserialize)]
-pub struct Before {
-    before: Option<i64>,
-}
-
 /// Shows them, the newest first.
 pub async fn list(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Before { before }): Query<Before>,
+    Query(from): Query<Before>,
 ) -> Page {
     let now = mission.engine.now();
-    let found = store::list(&mission.pool, before.unwrap_or(i64::MAX), PAGE_CAMPAIGNS).await?;
-    let full = found.len() as i64 == PAGE_CAMPAIGNS;
-    let next = found.last().filter(|_| full).map(|last| last.id);
+    let found = store::list(&mission.pool, from.number(), PAGE_CAMPAIGNS).await?;
+    let next = paging::next(&found, PAGE_CAMPAIGNS, |last| last.id);
     let row = |campaign: Campaign| Row {
         id: campaign.id,
         phase: campaign.phase.as_str(),
@@ -247,7 +241,6 @@ pub async fn show(
     let groups = store::groups(&mission.pool, id, ITEM_GROUPS_MAX).await?;
     let wanted = Some(state.as_str()).filter(|state| !state.is_empty());
     let items = store::item_rows(&mission.pool, id, wanted, after, PAGE_ITEMS).await?;
-    let full = items.len() as i64 == PAGE_ITEMS;
     let may = operator.role >= Role::Operator;
     let steers = Steer::ALL
         .into_iter()
@@ -280,7 +273,7 @@ pub async fn show(
                 group,
             })
             .collect(),
-        next: items.last().filter(|_| full).map(|last| last.ordinal),
+        next: paging::next(&items, PAGE_ITEMS, |last| last.ordinal),
         items: items.into_iter().map(view).collect(),
         state,
         note: campaign.note,

@@ -27,9 +27,11 @@ pub mod workflows;
 use askama::Template;
 use axum::http::Uri;
 use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
 
 use crate::access::Operator;
 use crate::error::PageError;
+use crate::paging::NEWEST;
 
 /// What a page's handler gives.
 pub type Page = Result<Response, PageError>;
@@ -52,6 +54,19 @@ impl Frame {
             role: operator.role.as_str(),
             here,
         }
+    }
+}
+
+/// Where a list begins.
+#[derive(Deserialize)]
+pub struct Before {
+    before: Option<i64>,
+}
+
+impl Before {
+    /// The number before which the page's entries are.
+    pub fn number(self) -> i64 {
+        self.before.unwrap_or(NEWEST)
     }
 }
 

@@ -3,19 +3,13 @@
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
-use serde::Deserialize;
 
-use super::{Frame, Page, html, text};
+use super::{Before, Frame, Page, html, text};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::limits::PAGE_AUDIT;
+use crate::paging;
 use crate::store::audit;
-
-/// Where a page of the trail begins.
-#[derive(Deserialize)]
-pub struct Before {
-    before: Option<i64>,
-}
 
 #[derive(Template)]
 #[template(path = "audit.html")]
@@ -34,11 +28,10 @@ struct TrailRow {
 pub async fn trail(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Before { before }): Query<Before>,
+    Query(from): Query<Before>,
 ) -> Page {
-    let entries = audit::page(&mission.pool, before.unwrap_or(i64::MAX), PAGE_AUDIT).await?;
-    let full = entries.len() as i64 == PAGE_AUDIT;
-    let next = entries.last().filter(|_| full).map(|entry| entry.id);
+    let entries = audit::page(&mission.pool, from.number(), PAGE_AUDIT).await?;
+    let next = paging::next(&entries, PAGE_AUDIT, |last| last.id);
     let row = |entry: audit::Entry| TrailRow {
         details: text::json(&entry.details, &operator),
         entry,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities as _;
 use thirtyfour::prelude::TypingData;
-use thirtyfour::{By, CapabilitiesHelper as _, DesiredCapabilities, WebDriver, WebElement};
+use thirtyfour::{By, CapabilitiesHelper as _, DesiredCapabilities, Key, WebDriver, WebElement};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -88,6 +88,17 @@ impl Chrome {
         self.driver.find(By::Css(css)).await.unwrap()
     }
 
+    /// Waits for an element and clicks on it; a page that puts a fresh one in its place meanwhile is no reason to fail.
+    pub async fn click_on(&self, css: &str) {
+        testkit::eventually(&format!("{css} can be clicked"), LIMIT, async || {
+            match self.driver.find(By::Css(css)).await {
+                Ok(element) => element.click().await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
     /// Waits for a link or button with this text and clicks on it.
     pub async fn click(&self, text: &str) {
         let path = format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), \"{text}\")]");
@@ -100,10 +111,32 @@ impl Chrome {
         .await;
     }
 
-    /// Presses keys, wherever the focus is.
+    /// Presses keys one after the other, wherever the focus is: as a keyboard does, which knows of no elements that a
+    /// page being left could take with it.
     pub async fn press(&self, keys: impl Into<TypingData>) {
-        let focused = self.driver.active_element().await.unwrap();
-        focused.send_keys(keys).await.unwrap();
+        self.driver.action_chain().send_keys(keys).perform().await.unwrap();
+    }
+
+    /// Presses a key while Control is held.
+    pub async fn press_with_control(&self, key: char) {
+        let chain = self.driver.action_chain().key_down(Key::Control);
+        chain
+            .send_keys(key.to_string())
+            .key_up(Key::Control)
+            .perform()
+            .await
+            .unwrap();
+    }
+
+    /// Waits until a page below this path is there as a whole, its scripts included. Texts alone don't tell: the page
+    /// that is being left may show them too.
+    pub async fn arrives(&self, path: &str) {
+        let script = "return document.readyState === 'complete' ? location.pathname + location.search : ''";
+        testkit::eventually(&format!("{path} is shown"), LIMIT, async || {
+            let shown = self.driver.execute(script, Vec::new()).await;
+            shown.is_ok_and(|shown| shown.json().as_str().is_some_and(|shown| shown.starts_with(path)))
+        })
+        .await;
     }
 
     /// Waits until the page's text has this.

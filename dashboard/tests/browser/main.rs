@@ -6,7 +6,6 @@
 mod axe;
 mod chrome;
 #[path = "../mission/control.rs"]
-#[allow(dead_code)]
 mod control;
 mod pages;
 mod story;

@@ -29,18 +29,13 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
     })
     .await;
 
-    let link = operators::one_time_link(&control.database.pool, "dev", Role::Admin)
-        .await
-        .unwrap();
-    chrome.open(&link).await;
-    chrome.click("Log in by this one-time link").await;
-    chrome.shows("dev (admin)").await;
+    log_in(&control, &chrome).await;
 
     chrome.click("Stuck").await;
     chrome.shows("address_incomplete").await;
-    chrome.find("td.number a").await.click().await.unwrap();
+    chrome.click_on("td.number a").await;
     chrome.shows("order-7").await;
-    chrome.find("td.id a").await.click().await.unwrap();
+    chrome.click_on("td.id a").await;
     chrome.shows("the parcel has no town to go to").await;
     chrome.shows("● live").await;
 
@@ -55,7 +50,7 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
         .send_keys("the town was missing")
         .await
         .unwrap();
-    chrome.find("button.grave").await.click().await.unwrap();
+    chrome.click_on("button.grave").await;
 
     // Whether the answer came before or after the page: it shows the end without being loaded again.
     chrome.shows("✔ completed").await;
@@ -69,11 +64,9 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_page_follows_its_saga() {
-    let control = Control::start().await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
-        return control.stop().await;
+    let Some((control, chrome)) = come_in().await else {
+        return;
     };
-    log_in(&control, &chrome).await;
     let saga = control.saga("patient", json!({"about": "k"})).await;
     chrome.open(&format!("/sagas/{saga}")).await;
     chrome.shows("● live").await;
@@ -103,34 +96,30 @@ async fn an_open_page_follows_its_saga() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_is_enough() {
-    let control = Control::start().await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
-        return control.stop().await;
+    let Some((control, chrome)) = come_in().await else {
+        return;
     };
-    log_in(&control, &chrome).await;
     control.saga("patient", json!({"about": "first"})).await;
     control.saga("patient", json!({"about": "second"})).await;
     chrome.press("?").await;
     chrome.shows("go anywhere").await;
     chrome.check("keys").await;
-    chrome.find("dialog button").await.click().await.unwrap();
+    chrome.click_on("dialog button").await;
     chrome.press("gs").await;
+    chrome.arrives("/sagas").await;
     chrome.shows("first").await;
     chrome.press("jj").await;
     let here = chrome
         .run("return document.activeElement.closest('tr').innerText")
         .await;
     assert!(here.as_str().unwrap().contains("first"), "{here}");
-    let focused = chrome.driver.active_element().await.unwrap();
-    focused.send_keys("" + Key::Enter).await.unwrap();
+    chrome.press("" + Key::Enter).await;
+    chrome.arrives("/sagas/").await;
     chrome.shows("waits for its signal").await;
     chrome.press("/").await;
-    chrome
-        .find("[role=search] input")
-        .await
-        .send_keys("second" + Key::Enter)
-        .await
-        .unwrap();
+    chrome.find("[role=search] input:focus").await;
+    chrome.press("second" + Key::Enter).await;
+    chrome.arrives("/sagas?q=second").await;
     chrome.shows("second").await;
     let search = chrome.find("[role=search] input").await;
     search.send_keys(" workflow:pa").await.unwrap();
@@ -138,7 +127,7 @@ async fn the_keyboard_is_enough() {
     assert_eq!(offered, "second workflow:patient");
     search.clear().await.unwrap();
     chrome.press("" + Key::Tab).await;
-    chrome.press(Key::Control + "k").await;
+    chrome.press_with_control('k').await;
     let palette = chrome.find("dialog input").await;
     palette.send_keys("audi").await.unwrap();
     chrome.check("palette").await;
@@ -146,6 +135,17 @@ async fn the_keyboard_is_enough() {
     chrome.shows("Audit trail").await;
     chrome.stop().await;
     control.stop().await;
+}
+
+/// Mission control and somebody who has logged in; none: there is no browser.
+async fn come_in() -> Option<(Control, Chrome)> {
+    let control = Control::start().await;
+    let Some(chrome) = Chrome::start(&control.base).await else {
+        control.stop().await;
+        return None;
+    };
+    log_in(&control, &chrome).await;
+    Some((control, chrome))
 }
 
 pub async fn log_in(control: &Control, chrome: &Chrome) {

@@ -3,7 +3,8 @@
 use dashboard::{Role, operators};
 use reqwest::{Method, StatusCode};
 
-use crate::control::{Control, PASSWORD};
+use crate::client::PASSWORD;
+use crate::control::Control;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_open_without_a_login() {

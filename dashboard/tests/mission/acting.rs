@@ -6,7 +6,8 @@ use serde_json::json;
 use workflows::event::{Command, Event};
 use workflows::ids::SagaId;
 
-use crate::control::{Browser, Control};
+use crate::client::Browser;
+use crate::control::Control;
 use crate::sagas::{HOSTILE, harmless};
 
 /// A saga that waits for an operator, at entry 2.

@@ -8,7 +8,8 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use workflows::ids::SagaId;
 
-use crate::control::{Control, PASSWORD};
+use crate::client::PASSWORD;
+use crate::control::Control;
 use crate::sagas::HOSTILE;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -271,7 +272,7 @@ async fn a_campaign_by_the_api() {
         StatusCode::CONFLICT,
         "too early"
     );
-    let runner = Runner::new(control.mission());
+    let runner = Runner::new(control.mission.clone());
     while olga.get(&path).await["phase"] != "planned" {
         runner.tick().await.unwrap();
     }

@@ -19,7 +19,8 @@ use workflows::ids::SagaId;
 use workflows::protocol::{Outcome, Role as TaskRole, TaskResult, Token};
 use workflows::state::{Active, Progress, State};
 
-use crate::control::{Browser, Control};
+use crate::client::Browser;
+use crate::control::Control;
 use crate::sagas::{HOSTILE, harmless};
 
 /// How long anything may take, on a busy machine.
@@ -197,7 +198,7 @@ struct Replicas {
 impl Replicas {
     fn start(control: &Control, count: usize) -> Replicas {
         let stop = CancellationToken::new();
-        let task = |_| tokio::spawn(campaigns::run(control.mission(), stop.clone()));
+        let task = |_| tokio::spawn(campaigns::run(control.mission.clone(), stop.clone()));
         Replicas {
             tasks: (0..count).map(task).collect(),
             stop,
@@ -359,7 +360,7 @@ async fn what_a_dead_runner_left_is_found_out_by_the_journals() {
     let control = Control::start().await;
     let mut olga = control.logged_in("olga", Role::Operator).await;
     let _dependency = stuck(&control, 4).await;
-    let runner = Runner::new(control.mission());
+    let runner = Runner::new(control.mission.clone());
     let mut form = FORM.to_vec();
     form.push(("canary", "1"));
     let id = plan(&mut olga, &form).await;
@@ -397,7 +398,7 @@ async fn what_a_dead_runner_left_is_found_out_by_the_journals() {
         .execute(pool)
         .await
         .unwrap();
-    let other = Runner::new(control.mission());
+    let other = Runner::new(control.mission.clone());
     assert!(!other.tick().await.unwrap(), "it is still in the other one's hands");
     sqlx::query("update ops.campaigns set held_until = now()")
         .execute(pool)
@@ -424,7 +425,7 @@ async fn a_dry_run_gives_each_a_verdict_and_a_patch_changes_inputs() {
         .saga("stubborn", json!({"about": "k", "card": "bad", "totalCents": 1_250}))
         .await;
     control.fail(failed, "work", "card_declined", HOSTILE).await;
-    let runner = Runner::new(control.mission());
+    let runner = Runner::new(control.mission.clone());
 
     let patch = r#"{"card": "good"}"#;
     let form = [("q", "k"), ("command", "retry"), ("text", patch), ("reason", HOSTILE)];

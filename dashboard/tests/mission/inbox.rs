@@ -49,7 +49,7 @@ async fn fail_attempt(control: &Control, saga: SagaId, attempt: u32) {
 /// What changes an inbox is seen at once: its last answer is too old by then.
 async fn page(control: &Control, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     let mut browser = control.browser();
-    browser.log_in("olga", crate::control::PASSWORD).await;
+    browser.log_in("olga", crate::client::PASSWORD).await;
     let mut last = String::new();
     testkit::eventually("the inbox shows it", LIMIT, async || {
         last = browser.page(path).await;

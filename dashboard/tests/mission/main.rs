@@ -5,6 +5,7 @@ mod access;
 mod acting;
 mod api;
 mod campaigns;
+mod client;
 mod control;
 mod inbox;
 mod places;
