@@ -711,9 +711,6 @@ ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.holds
-    ADD CONSTRAINT holds_event_id_confirmation_number_key UNIQUE (event_id, confirmation_number);
-
-ALTER TABLE ONLY ticketing.holds
     ADD CONSTRAINT holds_pkey PRIMARY KEY (event_id, booking_id);
 
 ALTER TABLE ONLY ticketing.notifications_sent
@@ -724,9 +721,6 @@ ALTER TABLE ONLY ticketing.payments
 
 ALTER TABLE ONLY ticketing.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (key);
-
-ALTER TABLE ONLY ticketing.queue_places
-    ADD CONSTRAINT queue_places_event_id_place_key UNIQUE (event_id, place);
 
 ALTER TABLE ONLY ticketing.queue_places
     ADD CONSTRAINT queue_places_pkey PRIMARY KEY (event_id, user_id);
@@ -797,9 +791,13 @@ CREATE INDEX timers_due ON saga.timers USING btree (due_at, saga_id);
 
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
+CREATE UNIQUE INDEX holds_by_confirmation_number ON ticketing.holds USING btree (confirmation_number, event_id);
+
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
+
+CREATE UNIQUE INDEX queue_places_by_place ON ticketing.queue_places USING btree (place, event_id);
 
 CREATE INDEX queue_places_without ON ticketing.queue_places USING btree (event_id) WHERE (place IS NULL);
 

@@ -64,7 +64,7 @@ fn servers(url: &Secret) -> anyhow::Result<Servers> {
     let servers = Servers::from_str(url.reveal());
     Ok(servers
         .with_context(|| format!("reading the database's URL {url}"))?
-        .map(|options| options.application_name("sagaline")))
+        .map(|options| primary::index_plans(options).application_name("sagaline")))
 }
 
 fn pool(connections: u32) -> PgPoolOptions {

@@ -8,8 +8,11 @@
 
 mod sql;
 
+use std::str::FromStr as _;
+
 use sql::{Found, statements};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqlStr, Statement as _};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqlSafeStr as _, SqlStr, Statement as _};
 
 /// There are at least so many; fewer were found: the search is broken.
 const STATEMENTS_MIN: usize = 80;
@@ -23,22 +26,20 @@ const SMALL: [(&str, &str); 6] = [
     ("events", "the list of events; its pages are keyed, its filters are not"),
 ];
 
+/// How a filter by a key looks that an index should have found: there are few rows of it, and many of the rest.
+const KEYS: [&str; 3] = ["seat_id = ", "(event_id = ANY", "key = "];
+
 const BENCH_SEATS: &str =
     "create schema bench; create table bench.seats (id text primary key, status text not null, booking_id text)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_fits_the_schema_and_an_index() {
     let database = testkit::migrated_database().await;
-    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let options = PgConnectOptions::from_str(&database.url).unwrap();
+    let mut connection = primary::index_plans(options).connect().await.unwrap();
     // The benchmark's own table, which it makes itself.
     run(&mut connection, BENCH_SEATS.to_owned()).await;
-    for setting in [
-        "set enable_seqscan = off",
-        "set plan_cache_mode = force_generic_plan",
-        "set jit = off",
-    ] {
-        sqlx::query(setting).execute(&mut connection).await.unwrap();
-    }
+    run(&mut connection, "set plan_cache_mode = force_generic_plan".to_owned()).await;
     let found = statements();
     assert!(found.len() >= STATEMENTS_MIN, "only {} statements found", found.len());
     let mut problems = Vec::new();
@@ -63,6 +64,44 @@ async fn every_statement_fits_the_schema_and_an_index() {
         found.len()
     );
     eprintln!("{} statements, {fragments} of them fragments", found.len());
+}
+
+/// Tables with two indexes that begin with the same column, and why that is right.
+const ALIKE: [(&str, &str); 2] = [
+    (
+        "seats",
+        "a section's seats are read in their order; a plan by two keys is cheaper even in a small table",
+    ),
+    (
+        "campaign_items",
+        "people make campaigns, and their items are read by both",
+    ),
+];
+
+/// To a planner that believes a table to be small, an index by the first half of a key is as good as the primary key.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_index_looks_like_the_primary_key() {
+    let database = testkit::migrated_database().await;
+    let alike: Vec<String> = sqlx::query_scalar(
+        "select t.relname::text
+         from pg_index i
+         join pg_class t on t.oid = i.indrelid
+         where t.relnamespace in (select oid from pg_namespace where nspname in ('saga', 'ticketing', 'ops'))
+           and not t.relispartition and i.indpred is null
+         group by t.relname, i.indkey[0]
+         having count(*) > 1",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    let unknown: Vec<&String> = alike
+        .iter()
+        .filter(|table| ALIKE.iter().all(|(known, _)| known != table))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "two indexes begin with the same column: {unknown:?}"
+    );
 }
 
 /// The number of a statement's parameters, if Postgres takes it.
@@ -100,6 +139,11 @@ async fn scans(connection: &mut PgConnection, number: usize, found: &Found, para
         .unwrap();
     run(connection, format!("deallocate plan_{number}")).await;
     let bad = lines.iter().find(|line| {
+        // A key that was given, or is joined by, and yet is looked for among the rows that another condition has found.
+        let filter = line.trim().strip_prefix("Filter: ");
+        if filter.is_some_and(|filter| KEYS.iter().any(|key| filter.contains(key))) {
+            return true;
+        }
         let scanned = line
             .split_once("Seq Scan on ")
             .and_then(|(_, rest)| rest.split_whitespace().next());

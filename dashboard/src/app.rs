@@ -62,7 +62,7 @@ impl Mission {
     /// Mission control over an engine in this process, with a few connections of its own to the same database.
     pub fn with(engine: Engine, options: Options) -> Self {
         let timeout = STATEMENT_TIMEOUT.as_millis().to_string();
-        let connect = PgConnectOptions::clone(&engine.pool().connect_options())
+        let connect = primary::default_plans(PgConnectOptions::clone(&engine.pool().connect_options()))
             .application_name("sagaline-dashboard")
             .options([("statement_timeout", timeout)]);
         let pool = PgPoolOptions::new()

@@ -58,6 +58,10 @@ pub const SEATS_REFRESH_LIMIT: Duration = Duration::from_secs(2);
 pub const SEATS_AGE_MAX: Duration = Duration::from_secs(2);
 /// How often names, prices and places are read again as well: they change by hand, rarely.
 pub const SEATS_RELOAD_EVERY: Duration = Duration::from_secs(30);
+/// A look that begins so long after a booking was begun has seen what came of its seats: a hop to a worker and a commit.
+pub const SEATS_CLAIM_SETTLES_IN: Duration = Duration::from_millis(300);
+/// How long a wish waits for what comes of another one for the same seats, at most; then the saga decides.
+pub const SEATS_CLAIM_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long an event is watched after somebody last asked for its seats.
 pub const SEATS_WATCH_IDLE: Duration = Duration::from_secs(60);
 /// Free seats offered instead of taken ones: what fits a screen, as the saga offers too.

@@ -64,6 +64,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Seconds spent by each group, and by the load.
+    pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
+        let load = ("load", self.load_ms);
+        let all = self.groups_ms.iter().map(|(name, spent)| (*name, *spent)).chain([load]);
+        all.map(|(name, spent)| (name, spent / 1_000.0)).collect()
+    }
+
     /// So far.
     pub fn now(groups: &[(&'static str, Vec<u32>)]) -> Usage {
         let (machine_ms, steal_ms) = machine_ms();

@@ -23,7 +23,7 @@ const PARTITIONS: u32 = 10;
 const CONNECTIONS_MAX: u32 = 2;
 
 /// Which database and which broker.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct GroundArgs {
     /// A database to use; left out, a Postgres server of our own.
     #[arg(long, value_name = "URL")]

@@ -21,6 +21,10 @@ use super::report::quantile_ms;
 const PREFER: &str = "wait=60";
 /// No saga of the benchmark takes this long unless something is broken.
 const SAGA_TIME_MAX: Duration = Duration::from_secs(120);
+/// Callers that have a connection each. Both ends need a file for each, and many systems allow a process 20,000.
+pub const OWN_CONNECTIONS_MAX: u32 = 8_192;
+/// Callers that share a connection beyond it: fewer than the streams that servers commonly allow on one.
+pub const SHARES: u32 = 100;
 /// Failures that are written out; the rest are only counted.
 const FAILURES_SHOWN_MAX: usize = 5;
 
@@ -68,11 +72,7 @@ impl Seen {
 /// Runs sagas `1..=sagas` on seats `<prefix>-<n>`, `concurrency` in flight, spread over the orchestrators.
 pub async fn run(targets: &[SocketAddr], prefix: &'static str, sagas: u64, concurrency: u32) -> anyhow::Result<Seen> {
     let next = Arc::new(AtomicU64::new(1));
-    let mut callers = Vec::new();
-    for caller in 0..concurrency.min(u32::try_from(sagas).unwrap_or(u32::MAX)) {
-        let target = targets[caller as usize % targets.len()];
-        callers.push(Caller::connect(target).await?);
-    }
+    let callers = connect(targets, concurrency.min(u32::try_from(sagas).unwrap_or(u32::MAX))).await?;
     let begun = Instant::now();
     let tasks: Vec<_> = callers
         .into_iter()
@@ -87,6 +87,26 @@ pub async fn run(targets: &[SocketAddr], prefix: &'static str, sagas: u64, concu
     Ok(seen)
 }
 
+/// Callers on connections of their own, while a process may have so many open files; else many share one.
+async fn connect(targets: &[SocketAddr], callers: u32) -> anyhow::Result<Vec<Caller>> {
+    let mut connections = Vec::with_capacity(callers as usize);
+    let mut opened = 0;
+    while (connections.len() as u32) < callers {
+        let target = targets[opened % targets.len()];
+        opened += 1;
+        if callers > OWN_CONNECTIONS_MAX {
+            let shares = SHARES.min(callers - connections.len() as u32);
+            connections.extend(Connection::open_shared(target, shares).await?);
+        } else {
+            connections.push(Connection::open(target).await?);
+        }
+    }
+    Ok(connections
+        .into_iter()
+        .map(|connection| Caller { connection })
+        .collect())
+}
+
 struct Caller {
     connection: Connection,
 }
@@ -98,11 +118,6 @@ struct Answer {
 }
 
 impl Caller {
-    async fn connect(target: SocketAddr) -> anyhow::Result<Caller> {
-        let connection = Connection::open(target).await?;
-        Ok(Caller { connection })
-    }
-
     async fn call_until(mut self, next: Arc<AtomicU64>, prefix: &'static str, sagas: u64) -> Seen {
         let mut seen = Seen::default();
         loop {

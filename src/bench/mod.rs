@@ -37,6 +37,10 @@ pub enum Benchmark {
     /// the sandbox's ledger are audited. The last line printed is the result as JSON; the exit status says whether the
     /// audit agrees.
     Rush(rush::RushArgs),
+    /// Many times more bookings a second than the platform can do: what is still confirmed, and how the rest is sent away.
+    ///
+    /// The peak is looked for first; then wishes arrive on a clock at a multiple of it, with the waiting room off.
+    Overload(rush::OverloadArgs),
     /// What Postgres must do for the reference workload: its rows, written by a bare set-based loop.
     Limit(LimitArgs),
 }
@@ -88,6 +92,7 @@ pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Saga(args) => saga::run(&args, output).await,
         Benchmark::Rush(args) => rush::run(&args, output).await,
+        Benchmark::Overload(args) => rush::overload(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
     }
 }

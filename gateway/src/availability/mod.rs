@@ -5,10 +5,14 @@
 //! at the seats of all of them ([`refresh`]). From what it sees, seats are listed, wishes for taken ones are refused
 //! without a saga, and changes are sent to everybody who listens ([`frames`]).
 //!
+//! While a seat is being asked for by one booking, others who want it wait for what comes of that ([`claims`]): almost all of
+//! them are then refused at the cost of a look, where each would have been a saga.
+//!
 //! The view promises nothing: a seat that it shows may be gone, and whether a booking gets it is the saga's to say. It
 //! refuses only what was taken at most [`SEATS_AGE_MAX`](crate::limits::SEATS_AGE_MAX) ago; when the database doesn't
 //! answer, the view is soon too old and is not used.
 
+mod claims;
 pub mod frames;
 pub mod refresh;
 mod seat_map;
@@ -21,10 +25,11 @@ use std::time::Instant;
 use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+pub use claims::Claim;
 pub use seat_map::{Refusal, SeatFilter, SeatMap, SectionSummary};
 pub use view::{Listening, View};
 
-use crate::limits::SEAT_MAPS_MAX;
+use crate::limits::{SEAT_MAPS_MAX, SEATS_CLAIM_WAIT_MAX};
 use crate::store::availability;
 
 /// The events that somebody asks about.
@@ -82,6 +87,13 @@ impl Availability {
         let view = self.known(event_id)?;
         view.touch();
         view.refusal(seat_ids)
+    }
+
+    /// The right to ask for these seats, once nobody else's wish for one of them is undecided, or after a while in any case.
+    /// None where the event isn't watched.
+    pub async fn claim(&self, event_id: &str, seat_ids: &[String]) -> Option<Claim> {
+        let view = self.known(event_id)?;
+        Some(Claim::wait(view, seat_ids, SEATS_CLAIM_WAIT_MAX).await)
     }
 
     /// Remembers that somebody has these seats: a booking that this gateway has seen.

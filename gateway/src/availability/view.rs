@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use tokio::sync::broadcast;
 
+use super::claims::Claims;
 use super::frames::{self, Recent};
 use super::seat_map::{Difference, Refusal, SeatMap};
 use crate::limits::{SEAT_FRAMES_BEHIND_MAX, SEATS_AGE_MAX, SEATS_WATCH_IDLE};
@@ -14,6 +15,8 @@ use crate::limits::{SEAT_FRAMES_BEHIND_MAX, SEATS_AGE_MAX, SEATS_WATCH_IDLE};
 /// One event's seats.
 pub struct View {
     state: RwLock<Option<State>>,
+    /// Wishes for these seats that are undecided.
+    pub(super) claims: Claims,
     frames: broadcast::Sender<Bytes>,
     wanted_at: Mutex<Instant>,
     /// Locked while its seats are read for those who can't wait for the next look.
@@ -43,6 +46,7 @@ impl Default for View {
     fn default() -> Self {
         View {
             state: RwLock::new(None),
+            claims: Claims::default(),
             frames: broadcast::Sender::new(SEAT_FRAMES_BEHIND_MAX),
             wanted_at: Mutex::new(Instant::now()),
             loading: tokio::sync::Mutex::new(()),
@@ -104,6 +108,13 @@ impl View {
     /// Takes what a look has shown that began at `seen_at`, and tells the listeners what is different. Says whether
     /// anything is. A look that began before the latest one is ignored.
     pub fn show(&self, map: SeatMap, seen_at: Instant) -> bool {
+        let changed = self.take(map, seen_at);
+        // Now that it can be seen what came of them.
+        self.claims.seen(seen_at);
+        changed
+    }
+
+    fn take(&self, map: SeatMap, seen_at: Instant) -> bool {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = state.as_mut() else {
             *state = Some(State {

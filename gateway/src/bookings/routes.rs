@@ -15,6 +15,7 @@ use super::admission::Sign;
 use super::request::BookingRequest;
 use super::view::{Booking, BookingStatus, path_of};
 use crate::app::App;
+use crate::availability::Claim;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
 use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
@@ -76,8 +77,15 @@ pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> R
 
     let place = queue::require_turn(&app, &wish, &headers, key.as_deref()).await?;
     refuse_taken(&app, &wish, key.as_deref()).await?;
+    let claim = app.availability().claim(&wish.event_id, &wish.seat_ids).await;
+    if claim.as_ref().is_some_and(Claim::waited) {
+        refuse_taken(&app, &wish, key.as_deref()).await?;
+    }
     let began = Instant::now();
     let started = begin(&app, &wish, key).await?;
+    if let Some(claim) = claim {
+        claim.begun();
+    }
     if let Some(place) = place {
         app.rooms().note_used(&wish.event_id, &wish.user_id, place);
     }

@@ -226,7 +226,12 @@ pub async fn quote(
          select e.name, e.venue, e.starts_at, e.time_zone, e.currency, e.status, e.seats_max, e.seats_had,
                 s.seat_id, s.price_cents
          from e
-         left join ticketing.seats s on s.event_id = $1 and s.seat_id = any($2)",
+         left join (
+             unnest($2::text[]) as w (wanted)
+             cross join lateral (
+                 select seat_id, price_cents from ticketing.seats where event_id = $1 and seat_id = w.wanted limit 1
+             ) s
+         ) on true",
     )
     .bind(event_id)
     .bind(seat_ids)

@@ -133,10 +133,10 @@ pub async fn settle(pool: &PgPool, settled: &[Settled]) -> Result<(), sqlx::Erro
     let notes: Vec<_> = settled.iter().map(|it| it.note.as_deref()).collect();
     sqlx::query(
         "with locked as (
-             select event_id from ticketing.webhook_inbox
-             where event_id = any($1) and status = 'waiting'
-             order by event_id
-             for update)
+             select w.event_id from (select id from unnest($1::text[]) as u (id) order by id) o
+             cross join lateral (
+                 select event_id from ticketing.webhook_inbox where event_id = o.id and status = 'waiting' limit 1 for update
+             ) w)
          update ticketing.webhook_inbox i
          set status = o.status,
              note = o.note,

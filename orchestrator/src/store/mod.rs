@@ -64,15 +64,10 @@ pub fn engine_pool(callers: &PgPool, connections: u32) -> PgPool {
 
 /// Settings of each of its connections.
 pub fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
-    options
+    primary::index_plans(options)
         .application_name("sagaline-engine")
         .statement_cache_capacity(64)
         .options([
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("enable_material", "off"),
-            ("jit", "off"),
             ("plan_cache_mode", "force_generic_plan"),
             // Answered means durable, whatever the server's default is.
             ("synchronous_commit", "on"),

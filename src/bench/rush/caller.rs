@@ -158,7 +158,7 @@ impl Caller {
         let (mut leaves, mut has_paid) = (Leaves::Refused, false);
         for attempt in 1..=self.shop.tries {
             let asked = Instant::now();
-            let reply = self.wish(&buyer, &wish, attempt).await?;
+            let (reply, deferred_us) = self.wish(&buyer, &wish, attempt).await?;
             let took_us = micros_since(asked);
             let free = match reply {
                 Reply::RefusedAtOnce(free) => {
@@ -181,6 +181,7 @@ impl Caller {
                             Vec::new()
                         },
                         took_us,
+                        deferred_us,
                     });
                     has_paid |= pays;
                     match end {
@@ -219,8 +220,8 @@ impl Caller {
         self.live.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sends a wish, twice at once if that is the buyer's way, and waits until it is decided.
-    async fn wish(&mut self, buyer: &Buyer, wish: &[u32], attempt: u32) -> anyhow::Result<Reply> {
+    /// Sends a wish, twice at once if that is the buyer's way, and waits until it is decided. With how long it was put off.
+    async fn wish(&mut self, buyer: &Buyer, wish: &[u32], attempt: u32) -> anyhow::Result<(Reply, u32)> {
         let key = format!("{}-{}-{attempt}", self.sale.event, buyer.number);
         let body = self.body(buyer, wish);
         let prefer = match buyer.card {
@@ -228,20 +229,23 @@ impl Caller {
             Card::Good | Card::Declined | Card::DeclinedOnce | Card::TimesOut | Card::SlowBank => PREFER,
         };
         self.live.in_flight.fetch_add(1, Ordering::Relaxed);
-        let reply = if buyer.twice {
+        let submitted = if buyer.twice {
             self.submit_twice(&key, body, prefer).await
         } else {
-            let submitted = submit(&mut self.connection, &key, &body, prefer).await;
-            submitted.map(|(reply, deferred)| {
-                self.told.deferred += deferred;
-                reply
-            })
+            submit(&mut self.connection, &key, &body, prefer).await
         };
-        let reply = match reply {
-            Ok(Reply::Booking(view)) if !is_over(&view, buyer.card) => {
-                self.over(view.booking_id, buyer.card).await.map(Reply::Booking)
+        let reply = match submitted {
+            Ok(submitted) => {
+                self.told.deferred += submitted.deferred;
+                let reply = match submitted.reply {
+                    Reply::Booking(view) if !is_over(&view, buyer.card) => {
+                        self.over(view.booking_id, buyer.card).await.map(Reply::Booking)
+                    }
+                    reply => Ok(reply),
+                };
+                reply.map(|reply| (reply, submitted.deferred_us))
             }
-            reply => reply,
+            Err(error) => Err(error),
         };
         self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.live.answered.fetch_add(1, Ordering::Relaxed);
@@ -264,16 +268,15 @@ impl Caller {
     }
 
     /// A double click: the same request under the same key on two connections at once.
-    async fn submit_twice(&mut self, key: &str, body: String, prefer: &str) -> anyhow::Result<Reply> {
+    async fn submit_twice(&mut self, key: &str, body: String, prefer: &str) -> anyhow::Result<Submitted> {
         self.told.twice += 1;
         let mut second = Connection::open(self.shop.gateway).await?;
         let (one, two) = tokio::join!(
             submit(&mut self.connection, key, &body, prefer),
             submit(&mut second, key, &body, prefer),
         );
-        let ((one, deferred_one), (two, deferred_two)) = (one?, two?);
-        self.told.deferred += deferred_one + deferred_two;
-        if let (Reply::Booking(one), Reply::Booking(two)) = (&one, &two) {
+        let (one, two) = (one?, two?);
+        if let (Reply::Booking(one), Reply::Booking(two)) = (&one.reply, &two.reply) {
             ensure!(
                 one.booking_id == two.booking_id,
                 "a double submit made two bookings, {} and {}",
@@ -282,10 +285,12 @@ impl Caller {
             );
         }
         // Seats may go between the two answers; a booking counts.
-        Ok(match (one, two) {
-            (Reply::RefusedAtOnce(_), booking @ Reply::Booking(_)) => booking,
-            (one, _) => one,
-        })
+        let deferred = one.deferred + two.deferred;
+        let counted = match (&one.reply, &two.reply) {
+            (Reply::RefusedAtOnce(_), Reply::Booking(_)) => two,
+            _ => one,
+        };
+        Ok(Submitted { deferred, ..counted })
     }
 
     /// The booking once it is over for the buyer.
@@ -311,20 +316,36 @@ impl Caller {
     }
 }
 
-/// Sends a wish until it is answered, and says how often the shop put it off.
-async fn submit(connection: &mut Connection, key: &str, body: &str, prefer: &str) -> anyhow::Result<(Reply, u64)> {
+/// A wish that was answered.
+struct Submitted {
+    reply: Reply,
+    /// How often the shop put it off.
+    deferred: u64,
+    /// From the first time it was sent to the time that it was let in.
+    deferred_us: u32,
+}
+
+/// Sends a wish until it is answered.
+async fn submit(connection: &mut Connection, key: &str, body: &str, prefer: &str) -> anyhow::Result<Submitted> {
     let headers = [("idempotency-key", key), ("prefer", prefer)];
-    let until = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let until = begun + PATIENCE;
     let mut deferred = 0;
     loop {
+        let deferred_us = micros_since(begun);
+        let submitted = |reply| Submitted {
+            reply,
+            deferred,
+            deferred_us,
+        };
         let request = connection.post("/bookings", &headers, body.to_owned());
         let (wait, why) = match tokio::time::timeout(REQUEST_MAX, request).await {
             Ok(Ok(answer)) => match answer.status {
-                StatusCode::OK | StatusCode::ACCEPTED => return Ok((Reply::Booking(view(&answer.body)?), deferred)),
+                StatusCode::OK | StatusCode::ACCEPTED => return Ok(submitted(Reply::Booking(view(&answer.body)?))),
                 StatusCode::CONFLICT => {
                     let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
                     match problem.kind.as_str() {
-                        SEATS_UNAVAILABLE => return Ok((Reply::RefusedAtOnce(problem.available_seats), deferred)),
+                        SEATS_UNAVAILABLE => return Ok(submitted(Reply::RefusedAtOnce(problem.available_seats))),
                         KEY_IN_FLIGHT => (AGAIN_AFTER, story(&answer)),
                         _ => bail!("{}", story(&answer)),
                     }

@@ -1,19 +1,24 @@
 //! Buyers who only look: they follow the seats' live stream while the others buy.
 //!
-//! Bare sockets, so that tens of thousands of them take little from the machine that is measured.
+//! Bare sockets, so that thousands of them take little from the machine that is measured; past what a process may have open
+//! files, many share an HTTP/2 connection, as the tabs of a browser do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::bench::client::Connection;
+use crate::bench::load::{OWN_CONNECTIONS_MAX, SHARES};
 use crate::bench::memory::resident_kb;
 
 /// Listeners that share one of our own addresses: one address has about 28,000 ports for connections of its own, less those
@@ -71,25 +76,38 @@ impl Listeners {
     pub async fn open(gateway: SocketAddr, gateway_pid: u32, event: &str, wanted: u32) -> anyhow::Result<Listeners> {
         let (counts, over) = (Arc::new(Counts::default()), CancellationToken::new());
         let before_kb = resident_kb(gateway_pid);
+        let path = format!("/events/{event}/seats/live");
+        let shared = if wanted > OWN_CONNECTIONS_MAX {
+            share(gateway, wanted).await.context("connecting the listeners")?
+        } else {
+            Vec::new()
+        };
+        let mut shared = shared.into_iter();
         let opened = stream::iter(0..wanted).map(|number| {
-            let opening = tokio::time::timeout(OPEN_LIMIT, open(gateway, number, event, &counts));
-            async { opening.await.context("not answered in time")? }
+            let (connection, path, counts) = (shared.next(), path.as_str(), &counts);
+            let opening = async move {
+                match connection {
+                    Some(connection) => open_shared(connection, path).await,
+                    None => open(gateway, number, path, counts).await,
+                }
+            };
+            async {
+                tokio::time::timeout(OPEN_LIMIT, opening)
+                    .await
+                    .context("not answered in time")?
+            }
         });
-        let opened: Vec<(TcpStream, Scanner)> = opened
+        let opened: Vec<Listener> = opened
             .buffer_unordered(OPENED_AT_ONCE)
             .try_collect()
             .await
             .context("opening the listeners")?;
         let added_kb = resident_kb(gateway_pid).saturating_sub(before_kb);
         let mut tasks = JoinSet::new();
-        for (stream, scanner) in opened {
+        for listener in opened {
             let (counts, over) = (counts.clone(), over.clone());
             tasks.spawn(async move {
-                if over
-                    .run_until_cancelled(listen(stream, scanner, &counts))
-                    .await
-                    .is_some()
-                {
+                if over.run_until_cancelled(listener.listen(&counts)).await.is_some() {
                     counts.lost.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -121,12 +139,56 @@ impl Listeners {
     }
 }
 
-async fn open(gateway: SocketAddr, number: u32, event: &str, counts: &Counts) -> anyhow::Result<(TcpStream, Scanner)> {
+/// One who listens.
+struct Listener {
+    source: Source,
+    scanner: Scanner,
+}
+
+enum Source {
+    Socket(TcpStream),
+    /// One of many streams of a connection.
+    Stream(Incoming),
+}
+
+impl Listener {
+    /// Until the stream ends.
+    async fn listen(self, counts: &Counts) {
+        match self.source {
+            Source::Socket(socket) => listen(socket, self.scanner, counts).await,
+            Source::Stream(stream) => listen_shared(stream, self.scanner, counts).await,
+        }
+    }
+}
+
+/// Connections for so many, shared among as few as they go into.
+async fn share(gateway: SocketAddr, wanted: u32) -> anyhow::Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(wanted as usize);
+    while (connections.len() as u32) < wanted {
+        let shares = SHARES.min(wanted - connections.len() as u32);
+        connections.extend(Connection::open_shared(gateway, shares).await?);
+    }
+    Ok(connections)
+}
+
+async fn open_shared(mut connection: Connection, path: &str) -> anyhow::Result<Listener> {
+    let response = connection.stream(path).await?;
+    ensure!(
+        response.status().is_success(),
+        "GET {path} answers {}",
+        response.status()
+    );
+    Ok(Listener {
+        source: Source::Stream(response.into_body()),
+        scanner: Scanner::default(),
+    })
+}
+
+async fn open(gateway: SocketAddr, number: u32, path: &str, counts: &Counts) -> anyhow::Result<Listener> {
     let address = u8::try_from(2 + number / PER_ADDRESS).context("more listeners than our addresses have ports")?;
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::new(127, 0, 0, address), 0).into())?;
     let mut stream = socket.connect(gateway).await.context("connecting")?;
-    let path = format!("/events/{event}/seats/live");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {gateway}\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
@@ -150,10 +212,20 @@ async fn open(gateway: SocketAddr, number: u32, event: &str, counts: &Counts) ->
     }
     let mut scanner = Scanner::default();
     counts.add(scanner.scan(&head[end..]));
-    Ok((stream, scanner))
+    Ok(Listener {
+        source: Source::Socket(stream),
+        scanner,
+    })
 }
 
-/// Until the stream ends.
+async fn listen_shared(mut stream: Incoming, mut scanner: Scanner, counts: &Counts) {
+    while let Some(Ok(frame)) = stream.frame().await {
+        if let Some(data) = frame.data_ref() {
+            counts.add(scanner.scan(data));
+        }
+    }
+}
+
 async fn listen(stream: TcpStream, mut scanner: Scanner, counts: &Counts) {
     while stream.readable().await.is_ok() {
         // Not kept while waiting: there are many of us.

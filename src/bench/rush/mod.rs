@@ -6,6 +6,7 @@ mod caller;
 mod ledger;
 mod listeners;
 mod live;
+mod overload;
 mod platform;
 mod report;
 mod sale;
@@ -32,6 +33,8 @@ use platform::Platform;
 use report::{Measured, Report};
 use sale::Sale;
 use told::Told;
+
+pub use overload::{OverloadArgs, run as overload};
 
 /// Seats and buyers of the sale before the sale: enough that every process has its connections and has met each kind of
 /// work, few enough to take a moment.

@@ -59,6 +59,9 @@ pub struct Report {
     book_without_payment_p50_ms: f64,
     book_without_payment_p95_ms: f64,
     book_without_payment_p99_ms: f64,
+    admitted_without_payment_p50_ms: f64,
+    admitted_without_payment_p95_ms: f64,
+    admitted_without_payment_p99_ms: f64,
     first_wish_to_confirmed_p50_ms: f64,
     first_wish_to_confirmed_p99_ms: f64,
     refusal_p50_ms: f64,
@@ -110,10 +113,10 @@ impl Report {
             told.confirmed()
                 .filter_map(|booking| without_payment_us(booking, ledger)),
         );
+        let admitted_us = sorted(told.confirmed().filter_map(|booking| {
+            without_payment_us(booking, ledger).map(|took_us| took_us.saturating_sub(booking.deferred_us))
+        }));
         let first_us = &told.first_to_last_us;
-        let mut cpu_s: BTreeMap<&'static str, f64> = measured.usage.groups_ms.clone();
-        cpu_s.insert("load", measured.usage.load_ms);
-        cpu_s.values_mut().for_each(|spent| *spent /= 1_000.0);
         Report {
             broker,
             seats: args.seats,
@@ -144,6 +147,9 @@ impl Report {
             book_without_payment_p50_ms: quantile_ms(&own_us, 0.50),
             book_without_payment_p95_ms: quantile_ms(&own_us, 0.95),
             book_without_payment_p99_ms: quantile_ms(&own_us, 0.99),
+            admitted_without_payment_p50_ms: quantile_ms(&admitted_us, 0.50),
+            admitted_without_payment_p95_ms: quantile_ms(&admitted_us, 0.95),
+            admitted_without_payment_p99_ms: quantile_ms(&admitted_us, 0.99),
             first_wish_to_confirmed_p50_ms: quantile_ms(first_us, 0.50),
             first_wish_to_confirmed_p99_ms: quantile_ms(first_us, 0.99),
             refusal_p50_ms: quantile_ms(&told.refusals_us, 0.50),
@@ -169,7 +175,7 @@ impl Report {
             listeners_lost: measured.heard.lost,
             gateway_kb_per_listener: measured.heard.gateway_kb_each,
             memory_peak_mb: measured.memory_peak_mb,
-            cpu_s,
+            cpu_s: measured.usage.seconds(),
             other_cpu_s: measured.usage.other_ms() / 1_000.0,
             steal_s: measured.usage.steal_ms / 1_000.0,
             ok: problems.is_empty(),

@@ -40,6 +40,8 @@ pub struct Booking {
     pub seats: Vec<u32>,
     /// From sending the wish to having the answer.
     pub took_us: u32,
+    /// The part of it in which the wish was put off (503, or a connection that broke).
+    pub deferred_us: u32,
 }
 
 /// How a buyer left.

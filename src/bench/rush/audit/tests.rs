@@ -82,6 +82,7 @@ impl Case {
             is_first_payment: end == End::Confirmed,
             seats,
             took_us: 1,
+            deferred_us: 0,
         });
     }
 
