@@ -11,6 +11,7 @@ pub mod tokens;
 mod api;
 mod app;
 mod approvals;
+mod comparison;
 mod deeds;
 pub mod difference;
 mod error;
@@ -21,8 +22,10 @@ mod limits;
 mod pages;
 mod paging;
 mod queues;
+mod schedules;
 mod store;
 
 pub use access::Role;
+pub use api::description as openapi;
 pub use app::{Mission, Options, router};
 pub use queues::WORKER_GROUP_PREFIX;
