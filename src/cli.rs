@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{campaign, control, operator, places, saga, schedule, workflow};
+use crate::commands::{campaign, control, operator, places, saga, schedule, trail, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -141,7 +141,7 @@ pub struct Audit {
     pub database: Database,
 }
 
-/// `sagaline audit trail`.
+/// `sagaline audit trail` and `sagaline audit export`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AuditCommand {
     /// Show mission control's trail: who did what, and why; newest first.
@@ -149,6 +149,18 @@ pub enum AuditCommand {
         /// Entries, at most.
         #[arg(long, default_value_t = 100)]
         limit: usize,
+        #[command(flatten)]
+        filter: trail::Filter,
+        #[command(flatten)]
+        server: control::Server,
+    },
+    /// Write the trail to stdout as a file, newest first; at most 100,000 entries.
+    Export {
+        /// Its form.
+        #[arg(long, value_enum, default_value_t)]
+        format: trail::Format,
+        #[command(flatten)]
+        filter: trail::Filter,
         #[command(flatten)]
         server: control::Server,
     },

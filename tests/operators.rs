@@ -251,6 +251,21 @@ async fn a_stuck_saga_is_found_and_repaired_on_the_command_line() {
     assert!(watched.contains("completed"), "{watched}");
     let trail = house.prints(&vera, &["audit", "trail"]).await;
     assert!(trail.contains("done by hand (approved by ann)"), "{trail}");
+    let skips = ["audit", "trail", "--who", "olga", "--action", "skip", "--since", "1h"];
+    let found = house.json(&olga, &[&skips[..], &["--saga", &id]].concat()).await;
+    assert_eq!(
+        (found.as_array().unwrap().len(), &found[0]["before"]["status"]),
+        (1, &json!("failed"))
+    );
+    assert_eq!(
+        house.json(&olga, &["audit", "trail", "--who", "nobody"]).await,
+        json!([])
+    );
+    let csv = house.prints(&olga, &["audit", "export", "--action", "skip"]).await;
+    assert!(csv.lines().count() == 2 && csv.contains("done: entry"), "{csv}");
+    let export = house.prints(&vera, &["audit", "export", "--format", "json"]).await;
+    assert!(serde_json::from_str::<Value>(&export).unwrap().is_array());
+    assert_eq!(house.fails("sgl_0", &["audit", "export"]).await.0, 4);
     house.stop().await;
 }
 

@@ -120,6 +120,7 @@ pub fn router(mission: Mission) -> Router {
         .route("/workers", get(pages::workers::show))
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
+        .route("/audit/export", get(pages::trail::export))
         .route("/live", get(pages::live::listen))
         .route("/campaigns", get(pages::campaigns::list).post(pages::campaigns::create))
         .route("/campaigns/new", get(pages::campaigns::form))

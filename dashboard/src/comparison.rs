@@ -117,6 +117,12 @@ pub async fn compare(
     }
 }
 
+/// What the last attempt of `saga` at `step` was sent; none: there was none, or it can't be told.
+pub async fn last_input(mission: &Mission, saga: SagaId, step: &str) -> Option<Value> {
+    let folded = fold(mission, saga).await.ok()?;
+    difference::last(&folded.attempts, step).map(|attempt| attempt.input.clone())
+}
+
 fn latest<'a>(folded: &'a Folded, step: &str) -> Result<&'a Attempt, PageError> {
     difference::last(&folded.attempts, step)
         .ok_or_else(|| PageError::NotFound(format!("an attempt of the saga {} at {step:?}", folded.saga)))

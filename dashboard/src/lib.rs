@@ -24,6 +24,7 @@ mod paging;
 mod queues;
 mod schedules;
 mod store;
+mod trail;
 
 pub use access::Role;
 pub use api::description as openapi;

@@ -168,3 +168,9 @@ pub const COMPARED_ENTRIES_MAX: u32 = 1_000;
 pub const PASSED_AMONG: i64 = 50_000;
 /// Of those, sagas of the workflow that did not fail there, whose journals are asked: an index look-up or two each.
 pub const PASSED_ASKED: i64 = 1_000;
+/// Entries of the audit trail in a file: what a spreadsheet still opens; the filters lead to the rest.
+pub const EXPORT_AUDIT_MAX: usize = 100_000;
+/// Entries that such a file is read by: their inputs may be large, so fewer than sagas.
+pub const EXPORT_AUDIT_PAGE: i64 = 200;
+/// Actions that the trail's form offers.
+pub const ACTIONS_MAX: i64 = 100;

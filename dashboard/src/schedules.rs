@@ -59,9 +59,9 @@ pub async fn act(
     let client = LocalClient::new(mission.engine.clone());
     let schedule = client.schedule(name).await?;
     let before = schedule.ok_or_else(|| PageError::NotFound(format!("the schedule {name}")))?;
-    let mut details = json!({"schedule": name, "before": {"paused": before.paused}});
+    let mut details = json!({"schedule": name});
     match &wish {
-        Wish::Pause(paused) => details["after"] = json!({"paused": paused}),
+        Wish::Pause(_) => details["before"] = json!({"paused": before.paused}),
         Wish::Run => {}
         Wish::Backfill(from, to) => {
             details["from"] = json!(from.to_rfc3339());
@@ -69,8 +69,12 @@ pub async fn act(
         }
     }
     let trail = audit::begin_other(&mission.pool, &operator.name, wish.action(), reason, details).await?;
+    let mut after = None;
     let done = match wish {
-        Wish::Pause(paused) => client.pause_schedule(name, paused).await.map(|_| "done".to_owned()),
+        Wish::Pause(paused) => client.pause_schedule(name, paused).await.map(|schedule| {
+            after = Some(json!({"paused": schedule.paused}));
+            "done".to_owned()
+        }),
         Wish::Run => client
             .run_schedule(name)
             .await
@@ -84,7 +88,7 @@ pub async fn act(
         Ok(outcome) => outcome.clone(),
         Err(error) => format!("refused: {error}"),
     };
-    audit::finish(&mission.pool, trail, &outcome).await?;
+    audit::finish(&mission.pool, trail, &outcome, after).await?;
     Ok(done?)
 }
 

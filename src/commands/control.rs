@@ -18,6 +18,9 @@ const PAGES_MAX: usize = 200;
 /// How long a request may take: longer than the server's statements.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long a file may take: a hundred thousand rows over a slow line.
+const DOWNLOAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// The server said that this may not be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -155,19 +158,40 @@ impl Client {
                 serde_json::from_str(&text).context("mission control's answer is not JSON: is this its address?")?;
             return Ok(Tagged { body, tag });
         }
-        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-        let detail = problem["detail"]
-            .as_str()
-            .map_or_else(|| format!("HTTP {status}"), str::to_owned);
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(NotAllowed(detail).into()),
-            _other => bail!(detail),
-        }
+        Err(refused(status, &text))
     }
 
     /// Reads.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Tagged> {
         self.send(Method::GET, path, query, None, None).await
+    }
+
+    /// Reads what is no JSON, or large, piece by piece.
+    pub async fn download(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut url = reqwest::Url::parse(&format!("{}/api{path}", self.base))?;
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self
+            .http
+            .get(url)
+            .bearer_auth(self.token.reveal())
+            .timeout(DOWNLOAD_TIMEOUT);
+        let mut answer = request
+            .send()
+            .await
+            .with_context(|| format!("asking mission control at {}", self.base))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refused(status, &answer.text().await.unwrap_or_default()));
+        }
+        while let Some(part) = answer.chunk().await.context("reading mission control's answer")? {
+            each(&part)?;
+        }
+        Ok(())
     }
 
     /// Does something.
@@ -209,6 +233,18 @@ impl Client {
         }
         items.truncate(limit);
         Ok(items)
+    }
+}
+
+/// A problem of the API's, in its own words.
+fn refused(status: StatusCode, text: &str) -> anyhow::Error {
+    let problem: Value = serde_json::from_str(text).unwrap_or_default();
+    let detail = problem["detail"]
+        .as_str()
+        .map_or_else(|| format!("HTTP {status}"), plain);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NotAllowed(detail).into(),
+        _other => anyhow::anyhow!(detail),
     }
 }
 

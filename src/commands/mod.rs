@@ -6,6 +6,7 @@ pub mod operator;
 pub mod places;
 pub mod saga;
 pub mod schedule;
+pub mod trail;
 pub mod workflow;
 
 mod arguments;
@@ -99,9 +100,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Queue(command) => runtime()?.block_on(places::queue(&global, command)),
         Command::Stuck(server) => runtime()?.block_on(campaign::stuck(&global, &server)),
         Command::Audit(cli::Audit {
-            command: Some(cli::AuditCommand::Trail { limit, server }),
+            command: Some(command),
             database: _,
-        }) => runtime()?.block_on(campaign::trail(&global, &server, limit)),
+        }) => runtime()?.block_on(trail::run(&global, command)),
         Command::Audit(cli::Audit {
             command: None,
             database: args,

@@ -109,6 +109,7 @@ fn routes() -> OpenApiRouter<Mission> {
         .routes(routes!(trail::approvals))
         .routes(routes!(trail::approval, trail::decide))
         .routes(routes!(trail::audit))
+        .routes(routes!(trail::export))
         .routes(routes!(places::queues))
         .routes(routes!(places::workers))
         .routes(routes!(places::schedules))

@@ -7,16 +7,17 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Before, Body, Items, Outcome, Path, Query};
+use super::{Answer, Body, Items, Outcome, Path, Query};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::approvals::{self, Approval, Decision};
 use crate::inbox;
-use crate::limits::{PAGE_APPROVALS, PAGE_AUDIT};
+use crate::limits::{API_PAGE_MAX, PAGE_APPROVALS, PAGE_AUDIT};
 use crate::pages::text::seen;
 use crate::paging::{self, NEWEST};
 use crate::store::approvals as store;
 use crate::store::audit as entries;
+use crate::trail::{Format, Wanted, shown};
 
 /// Sagas that are stuck in the same way.
 #[derive(Serialize, JsonSchema)]
@@ -66,7 +67,7 @@ pub async fn stuck(State(mission): State<Mission>) -> Answer {
 /// Which requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct Requests {
     before: Option<i64>,
     /// Only what can still be decided.
     #[serde(default)]
@@ -83,7 +84,7 @@ pub struct Wanted {
 pub async fn approvals(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Wanted { before, pending }): Query<Wanted>,
+    Query(Requests { before, pending }): Query<Requests>,
 ) -> Answer {
     let found = store::list(&mission.pool, pending, before.unwrap_or(NEWEST), PAGE_APPROVALS).await?;
     let next = paging::next(&found, PAGE_APPROVALS, |last| last.id);
@@ -138,21 +139,62 @@ pub async fn decide(
     Ok(Json(Outcome { outcome }).into_response())
 }
 
+/// A page of the trail.
+#[derive(Deserialize)]
+pub struct Page {
+    before: Option<i64>,
+    limit: Option<u32>,
+}
+
 /// The audit trail, the newest first
 #[utoipa::path(get, path = "/audit", tag = "audit",
-    params(("before" = Option<i64>, Query, description = "Only those before this one")),
+    params(("before" = Option<i64>, Query, description = "Only those before this one"),
+           ("limit" = Option<u32>, Query, description = "1 to 500; 100 if left out"),
+           ("who" = Option<String>, Query, description = "Of this operator"),
+           ("action" = Option<String>, Query, description = "Of this action, e.g. `retry`"),
+           ("saga" = Option<String>, Query, description = "About this saga"),
+           ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
+           ("until" = Option<String>, Query, description = "Before this instant, RFC 3339")),
     responses(
-    (status = 200, description = "A page; details are redacted for viewers", body = ref("#/components/schemas/AuditPage")),
+    (status = 200, description = "A page; before, after and details are redacted for viewers", body = ref("#/components/schemas/AuditPage")),
     (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn audit(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
-    Query(Before { before }): Query<Before>,
+    Query(wanted): Query<Wanted>,
+    Query(Page { before, limit }): Query<Page>,
 ) -> Answer {
-    let mut found = entries::page(&mission.pool, before.unwrap_or(NEWEST), PAGE_AUDIT).await?;
-    let next = paging::next(&found, PAGE_AUDIT, |last| last.id);
-    for entry in &mut found {
-        entry.details = seen(&entry.details, &operator);
-    }
-    Ok(Json(Items { items: found, next }).into_response())
+    let limit = limit.map_or(PAGE_AUDIT, |limit| i64::from(limit.clamp(1, API_PAGE_MAX)));
+    let found = entries::page(&mission.pool, &wanted.filter()?, before.unwrap_or(NEWEST), limit).await?;
+    let next = paging::next(&found, limit, |last| last.id);
+    let items = found.into_iter().map(|entry| shown(entry, &operator)).collect();
+    Ok(Json(Items { items, next }).into_response())
+}
+
+/// In which form.
+#[derive(Deserialize)]
+pub struct As {
+    format: Format,
+}
+
+/// The audit trail as a file
+///
+/// At most 100,000 entries, the newest first.
+#[utoipa::path(get, path = "/audit/export", tag = "audit",
+    params(("format" = String, Query, description = "`csv` or `json`"),
+           ("who" = Option<String>, Query, description = "Of this operator"),
+           ("action" = Option<String>, Query, description = "Of this action, e.g. `retry`"),
+           ("saga" = Option<String>, Query, description = "About this saga"),
+           ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
+           ("until" = Option<String>, Query, description = "Before this instant, RFC 3339")),
+    responses(
+    (status = 200, description = "The file; before, after and details are redacted for viewers", content_type = "text/csv", body = String),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
+pub async fn export(
+    State(mission): State<Mission>,
+    Extension(operator): Extension<Operator>,
+    Query(wanted): Query<Wanted>,
+    Query(As { format }): Query<As>,
+) -> Answer {
+    Ok(crate::trail::export(mission, operator, &wanted, format).await?)
 }
