@@ -134,6 +134,9 @@ pub fn router(mission: Mission) -> Router {
         .route("/settings", get(pages::settings::show))
         .route("/settings/tokens", post(pages::settings::add))
         .route("/settings/tokens/revoke", post(pages::settings::revoke))
+        .route("/settings/users", post(pages::settings::add_user))
+        .route("/settings/users/change", post(pages::settings::change_user))
+        .route("/settings/password", post(pages::settings::set_password))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()

@@ -18,6 +18,8 @@ pub const SESSION_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 pub const SESSION_TOUCH: Duration = Duration::from_secs(60);
 /// A one-time link is for now.
 pub const LINK_MAX: Duration = Duration::from_secs(15 * 60);
+/// A link for a new colleague, who may be on another shift.
+pub const INVITATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Passwords hashed at once: each takes 19 MiB and some 50 ms of a core.
 pub const HASHES_MAX: usize = 2;
 /// How long a login waits for its turn to be hashed.
@@ -172,5 +174,8 @@ pub const PASSED_ASKED: i64 = 1_000;
 pub const EXPORT_AUDIT_MAX: usize = 100_000;
 /// Entries that such a file is read by: their inputs may be large, so fewer than sagas.
 pub const EXPORT_AUDIT_PAGE: i64 = 200;
+/// Characters of what was before, what is after and what it was done with, each, on the trail's page: a hundred rows stay a small page, and the file
+/// has the rest.
+pub const AUDIT_SHOWN_MAX: usize = 400;
 /// Actions that the trail's form offers.
 pub const ACTIONS_MAX: i64 = 100;

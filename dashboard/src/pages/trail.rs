@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Before, Frame, Page, html, text};
 use crate::access::Operator;
 use crate::app::Mission;
-use crate::limits::{ACTIONS_MAX, PAGE_AUDIT};
+use crate::limits::{ACTIONS_MAX, AUDIT_SHOWN_MAX, PAGE_AUDIT};
 use crate::paging;
 use crate::store::audit;
 use crate::trail::{self, Format, Wanted};
@@ -41,11 +41,12 @@ pub async fn trail(
 ) -> Page {
     let entries = audit::page(&mission.pool, &wanted.filter()?, from.number(), PAGE_AUDIT).await?;
     let next = paging::next(&entries, PAGE_AUDIT, |last| last.id);
-    let side = |value: &Option<serde_json::Value>| value.as_ref().map(|value| text::json(value, &operator));
+    let shown = |value: &serde_json::Value| text::json_within(value, &operator, AUDIT_SHOWN_MAX);
+    let side = |value: &Option<serde_json::Value>| value.as_ref().map(shown);
     let row = |entry: audit::Entry| TrailRow {
         before: side(&entry.before),
         after: side(&entry.after),
-        details: text::json(&entry.details, &operator),
+        details: shown(&entry.details),
         entry,
     };
     html(&Trail {

@@ -129,7 +129,9 @@ async fn only_a_good_token_opens_it() {
         .await
         .unwrap();
     program.get("/stuck").await;
-    operators::disable(pool, "olga").await.unwrap();
+    operators::change(pool, "test", "olga", operators::Change::Disabled(true))
+        .await
+        .unwrap();
     assert_eq!(
         program.send(Method::GET, "/sagas", None, None).await.status(),
         StatusCode::UNAUTHORIZED

@@ -11,3 +11,4 @@ mod inbox;
 mod openapi;
 mod places;
 mod sagas;
+mod users;
