@@ -6,6 +6,24 @@ CREATE SCHEMA saga;
 
 CREATE SCHEMA ticketing;
 
+CREATE FUNCTION ops.complete_audit() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $_$
+begin
+    update ops.audit a set outcome = 'done: entry ' || new.seq
+    where a.saga_id = new.saga_id and a.entry = new.seq - 1 and a.outcome is null and a.entry is not null
+      and case when a.action = 'signal'
+          then starts_with(new.event, '{"event":"signal","id":'
+                   || to_json(format('operator:%s:%s:%s', a.operator, a.entry, a.details ->> 'step'))::text || ',')
+          else starts_with(new.event, '{"event":"command","command":' || to_json(a.action)::text
+                   || case when a.details ->> 'step' = '' then '' else ',"step":' || to_json(a.details ->> 'step')::text end)
+               -- A reason is bounded (2,000 characters, each at most 12 bytes as JSON), and an input before it is not.
+               and substring(right(new.event, 32768) from '"by":"([^"\\]*)","reason":"(?:[^"\\]|\\.)*"\}$') = a.operator
+          end;
+    return null;
+end
+$_$;
+
 CREATE FUNCTION saga.create_journal_partitions(weeks_ahead integer) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -137,7 +155,9 @@ CREATE TABLE ops.audit (
     saga_id uuid,
     reason text DEFAULT ''::text NOT NULL,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
-    outcome text
+    outcome text,
+    entry bigint,
+    CONSTRAINT audit_entry_check CHECK ((entry > 0))
 );
 
 ALTER TABLE ops.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -743,6 +763,12 @@ CREATE UNIQUE INDEX approvals_campaign ON ops.approvals USING btree (campaign_id
 
 CREATE INDEX approvals_pending ON ops.approvals USING btree (expires_at) WHERE (decision IS NULL);
 
+CREATE INDEX audit_action ON ops.audit USING btree (action, id);
+
+CREATE INDEX audit_at ON ops.audit USING btree (at, id);
+
+CREATE UNIQUE INDEX audit_begun ON ops.audit USING btree (saga_id, entry, operator, action, ((details ->> 'step'::text))) WHERE ((outcome IS NULL) AND (entry IS NOT NULL));
+
 CREATE INDEX audit_operator ON ops.audit USING btree (operator, id);
 
 CREATE INDEX audit_saga ON ops.audit USING btree (saga_id, id) WHERE (saga_id IS NOT NULL);
@@ -808,6 +834,8 @@ CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_atte
 CREATE INDEX webhook_inbox_finished ON ticketing.webhook_inbox USING btree (finished_at) WHERE (status <> 'waiting'::text);
 
 ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
+
+CREATE TRIGGER complete_audit AFTER INSERT ON saga.journal FOR EACH ROW WHEN ((starts_with(new.event, '{"event":"command"'::text) OR starts_with(new.event, '{"event":"signal","id":"operator:'::text))) EXECUTE FUNCTION ops.complete_audit();
 
 ALTER TABLE ONLY ops.api_tokens
     ADD CONSTRAINT api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;

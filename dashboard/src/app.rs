@@ -120,6 +120,7 @@ pub fn router(mission: Mission) -> Router {
         .route("/workers", get(pages::workers::show))
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
+        .route("/audit/export", get(pages::trail::export))
         .route("/live", get(pages::live::listen))
         .route("/campaigns", get(pages::campaigns::list).post(pages::campaigns::create))
         .route("/campaigns/new", get(pages::campaigns::form))
@@ -133,6 +134,9 @@ pub fn router(mission: Mission) -> Router {
         .route("/settings", get(pages::settings::show))
         .route("/settings/tokens", post(pages::settings::add))
         .route("/settings/tokens/revoke", post(pages::settings::revoke))
+        .route("/settings/users", post(pages::settings::add_user))
+        .route("/settings/users/change", post(pages::settings::change_user))
+        .route("/settings/password", post(pages::settings::set_password))
         .route("/logout", post(pages::login::logout))
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()

@@ -72,11 +72,29 @@ pub async fn ask(mission: &Mission, operator: &Operator, what: What, why: &str) 
         What::Deed(saga, deed) => (Some(saga.0), None, json!(deed)),
         What::Campaign(id) => (None, Some(*id), json!({"command": "start campaign", "campaign": id})),
     };
-    let pool = &mission.pool;
-    let id = store::insert(pool, &operator.name, APPROVAL_MAX, saga, campaign, &deed, why).await?;
+    let mut transaction = mission.pool.begin().await?;
+    let id = store::insert(
+        &mut *transaction,
+        &operator.name,
+        APPROVAL_MAX,
+        saga,
+        campaign,
+        &deed,
+        why,
+    )
+    .await?;
     let id = id.ok_or_else(|| PageError::Refused("this campaign waits for approval already".to_owned()))?;
     let details = json!({"approval": id, "saga": saga, "campaign": campaign, "deed": deed});
-    audit::record(pool, &operator.name, "ask for approval", why, details, "done").await?;
+    audit::record(
+        &mut *transaction,
+        &operator.name,
+        "ask for approval",
+        why,
+        details,
+        "done",
+    )
+    .await?;
+    transaction.commit().await?;
     Ok(id)
 }
 
@@ -106,7 +124,8 @@ pub async fn decide(mission: &Mission, operator: &Operator, id: i64, decision: D
             }
         }
     }
-    let decided = store::decide(&mission.pool, id, decision.stored(), &operator.name).await?;
+    let mut transaction = mission.pool.begin().await?;
+    let decided = store::decide(&mut *transaction, id, decision.stored(), &operator.name).await?;
     let Some(request) = decided else {
         return Err(PageError::Refused(
             "it was decided already, or it is too late".to_owned(),
@@ -115,7 +134,7 @@ pub async fn decide(mission: &Mission, operator: &Operator, id: i64, decision: D
     let details = json!({"approval": id, "saga": request.saga_id, "campaign": request.campaign_id,
                          "requestedBy": request.requested_by});
     audit::record(
-        &mission.pool,
+        &mut *transaction,
         &operator.name,
         decision.stored(),
         &request.reason,
@@ -123,6 +142,7 @@ pub async fn decide(mission: &Mission, operator: &Operator, id: i64, decision: D
         "done",
     )
     .await?;
+    transaction.commit().await?;
     let outcome = match decision {
         Decision::Approve => carry_out(mission, &request, operator).await,
         Decision::Reject | Decision::Withdraw => Ok(decision.stored().to_owned()),

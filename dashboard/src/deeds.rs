@@ -13,10 +13,11 @@ use workflows::limits::INPUT_BYTES_MAX;
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::approvals::{self, Asked, What};
+use crate::comparison;
 use crate::error::PageError;
 use crate::limits::REASON_MAX;
 use crate::pages::standing;
-use crate::store::audit;
+use crate::store::audit::{self, Begun};
 
 /// What somebody wants done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -138,8 +139,8 @@ pub async fn ask_or_do(mission: &Mission, operator: &Operator, saga: SagaId, dee
         .map(Asked::Done)
 }
 
-/// The saga is there, and where whoever wants this has looked.
-async fn check_place(mission: &Mission, saga: SagaId, deed: &Deed) -> Result<(), PageError> {
+/// The saga, if it is where whoever wants this has looked.
+async fn check_place(mission: &Mission, saga: SagaId, deed: &Deed) -> Result<SagaRecord, PageError> {
     let record = orchestrator::store::reads::saga(&mission.pool, saga).await?;
     let record = record.ok_or_else(|| PageError::NotFound(format!("the saga {saga}")))?;
     if record.summary.seq != deed.seq && !deed.is_note() {
@@ -149,43 +150,72 @@ async fn check_place(mission: &Mission, saga: SagaId, deed: &Deed) -> Result<(),
             current: record.summary.seq,
         });
     }
-    Ok(())
+    Ok(record)
 }
 
-/// Does it in somebody's name. First the trail, then the deed: what isn't written down isn't done.
+/// Does it in somebody's name. First the trail, then the deed: what isn't written down isn't done. The transaction that does it says so in the
+/// trail; here is added how the saga was left.
 pub async fn carry_out(mission: &Mission, saga: SagaId, deed: &Deed, by: &str, why: &str) -> Result<String, PageError> {
-    check_place(mission, saga, deed).await?;
+    let before = check_place(mission, saga, deed).await?;
     let wish = deed.wish(by).map_err(PageError::Invalid)?;
-    let details = json!({"step": deed.step, "text": deed.text, "seq": deed.seq});
-    let trail = audit::begin(&mission.pool, by, &deed.command, saga.0, why, details).await?;
+    if matches!(wish, Wish::Note) {
+        audit::add_note(&mission.pool, saga.0, by, why).await?;
+        return Ok("done".to_owned());
+    }
+    let mut was = json!({"status": before.summary.status.as_str(), "entry": before.summary.seq});
+    if deed.command == "retry" && deed.is_grave() {
+        was["input"] = json!(comparison::last_input(mission, saga, &deed.step).await);
+    }
+    let begun = Begun {
+        operator: by,
+        action: &deed.command,
+        saga: saga.0,
+        entry: i64::try_from(deed.seq).unwrap_or(i64::MAX),
+        reason: why,
+        details: json!({"step": deed.step, "text": deed.text, "before": was}),
+    };
+    let trail = audit::begin(&mission.pool, begun).await?;
     let client = LocalClient::new(mission.engine.clone());
-    let done: Result<String, PageError> = match wish {
+    let done: Result<(String, Value), PageError> = match wish {
         Wish::Command(command) => {
+            let input = match &command {
+                Command::Retry { step: _, input } => input.clone(),
+                _other => None,
+            };
             let event = CommandEvent {
                 command,
                 by: by.to_owned(),
                 reason: why.to_owned(),
             };
             let done = client.command_at(saga, event, Some(deed.seq)).await;
-            done.map(|saga| format!("done: entry {}", saga.view.seq))
-                .map_err(PageError::from)
+            done.map(|saga| {
+                let mut is = json!({"status": saga.view.status.as_str(), "entry": saga.view.seq});
+                if let Some(input) = input {
+                    is["input"] = input;
+                }
+                (format!("done: entry {}", saga.view.seq), is)
+            })
+            .map_err(PageError::from)
         }
         Wish::Signal(signal) => {
             let done = client.signal(saga, signal).await;
-            done.map(|receipt| format!("done: {receipt:?}"))
+            done.map(|receipt| (format!("done: {receipt:?}"), json!({"receipt": format!("{receipt:?}")})))
                 .map_err(PageError::from)
         }
-        Wish::Note => {
-            let done = audit::add_note(&mission.pool, saga.0, by, why).await;
-            done.map(|()| "done".to_owned()).map_err(PageError::from)
+        Wish::Note => return Err(PageError::internal("a note is no deed of the engine's")),
+    };
+    match done {
+        Ok((outcome, is)) => {
+            audit::finish(&mission.pool, trail, &outcome, Some(is)).await?;
+            Ok(outcome)
         }
-    };
-    let outcome = match &done {
-        Ok(outcome) => outcome.clone(),
-        Err(error) => format!("refused: {error}"),
-    };
-    audit::finish(&mission.pool, trail, &outcome).await?;
-    done
+        // It may still be done: whoever does it says so.
+        Err(error @ (PageError::Unavailable | PageError::Internal)) => Err(error),
+        Err(error) => {
+            audit::finish(&mission.pool, trail, &format!("refused: {error}"), None).await?;
+            Err(error)
+        }
+    }
 }
 
 /// What would come of it, in sentences; an error says why nothing would. Nothing is written.

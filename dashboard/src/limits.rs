@@ -18,6 +18,8 @@ pub const SESSION_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 pub const SESSION_TOUCH: Duration = Duration::from_secs(60);
 /// A one-time link is for now.
 pub const LINK_MAX: Duration = Duration::from_secs(15 * 60);
+/// A link for a new colleague, who may be on another shift.
+pub const INVITATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Passwords hashed at once: each takes 19 MiB and some 50 ms of a core.
 pub const HASHES_MAX: usize = 2;
 /// How long a login waits for its turn to be hashed.
@@ -162,3 +164,18 @@ pub const API_PAGE_MAX: u32 = 500;
 pub const KEEP_ITEMS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How often old items are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Journal entries that are folded to compare attempts: more than any saga that people look into one by one has.
+pub const COMPARED_ENTRIES_MAX: u32 = 1_000;
+/// Among so many of the newest sagas one that has passed a step is searched for.
+pub const PASSED_AMONG: i64 = 50_000;
+/// Of those, sagas of the workflow that did not fail there, whose journals are asked: an index look-up or two each.
+pub const PASSED_ASKED: i64 = 1_000;
+/// Entries of the audit trail in a file: what a spreadsheet still opens; the filters lead to the rest.
+pub const EXPORT_AUDIT_MAX: usize = 100_000;
+/// Entries that such a file is read by: their inputs may be large, so fewer than sagas.
+pub const EXPORT_AUDIT_PAGE: i64 = 200;
+/// Characters of what was before, what is after and what it was done with, each, on the trail's page: a hundred rows stay a small page, and the file
+/// has the rest.
+pub const AUDIT_SHOWN_MAX: usize = 400;
+/// Actions that the trail's form offers.
+pub const ACTIONS_MAX: i64 = 100;

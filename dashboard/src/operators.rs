@@ -1,13 +1,15 @@
-//! Users, for the command line: the first ones can't come by a page.
+//! Users, for the command line (the first ones can't come by a page) and for the settings page.
 
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::access::session::Token;
 use crate::access::{Role, password};
-use crate::limits::LINK_MAX;
+use crate::limits::{INVITATION_MAX, LINK_MAX};
+use crate::store::users::Changed;
 use crate::store::{audit, sessions, users};
 
-pub use crate::store::users::User;
+pub use crate::store::users::{Change, User};
 
 /// Why a user is not as wished.
 #[derive(Debug, thiserror::Error)]
@@ -27,24 +29,65 @@ pub const COMMAND_LINE: &str = "(command line)";
 pub async fn add(pool: &PgPool, name: &str, role: Role, password: &str) -> Result<(), OperatorError> {
     check_name(name)?;
     let hash = password::hash(password).map_err(OperatorError::Invalid)?;
-    if !users::insert(pool, name, role, Some(&hash)).await? {
+    let mut transaction = pool.begin().await?;
+    if !users::insert(&mut *transaction, name, role, Some(&hash)).await? {
         let message = format!("there is a user {name:?} already; `operator password {name}` sets a new password");
         return Err(OperatorError::Invalid(message));
     }
-    record(pool, "add user", name, role.as_str()).await
+    let details = json!({"user": name, "after": {"role": role.as_str(), "disabled": false}});
+    audit::done(&mut *transaction, COMMAND_LINE, "add user", details).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Adds a user without a password; gives the path of a link that lets them in once, within a day.
+pub async fn invite(pool: &PgPool, by: &str, name: &str, role: Role) -> Result<String, OperatorError> {
+    check_name(name)?;
+    let mut transaction = pool.begin().await?;
+    if !users::insert(&mut *transaction, name, role, None).await? {
+        return Err(OperatorError::Invalid(format!("there is a user {name:?} already")));
+    }
+    let token = Token::random();
+    known(
+        name,
+        sessions::insert_link(&mut *transaction, name, &token.digest, INVITATION_MAX).await?,
+    )?;
+    let details = json!({"user": name, "after": {"role": role.as_str(), "disabled": false}});
+    audit::done(&mut *transaction, by, "add user", details).await?;
+    transaction.commit().await?;
+    Ok(link(&token))
+}
+
+/// The path of a link that lets a user in once who is there already, within a day: they have lost their password.
+pub async fn invite_again(pool: &PgPool, by: &str, name: &str) -> Result<String, OperatorError> {
+    let mut transaction = pool.begin().await?;
+    let token = Token::random();
+    known(
+        name,
+        sessions::insert_link(&mut *transaction, name, &token.digest, INVITATION_MAX).await?,
+    )?;
+    audit::done(&mut *transaction, by, "make login link", json!({"user": name})).await?;
+    transaction.commit().await?;
+    Ok(link(&token))
 }
 
 /// Gives a user a new password and ends their sessions.
-pub async fn set_password(pool: &PgPool, name: &str, password: &str) -> Result<(), OperatorError> {
+pub async fn set_password(pool: &PgPool, by: &str, name: &str, password: &str) -> Result<(), OperatorError> {
     let hash = password::hash(password).map_err(OperatorError::Invalid)?;
-    known(name, users::set_password(pool, name, &hash).await?)?;
-    record(pool, "set password", name, "").await
+    let mut transaction = pool.begin().await?;
+    known(name, users::set_password(&mut *transaction, name, &hash).await?)?;
+    audit::done(&mut *transaction, by, "set password", json!({"user": name})).await?;
+    Ok(transaction.commit().await?)
 }
 
-/// Lets a user in no more, and ends their sessions.
-pub async fn disable(pool: &PgPool, name: &str) -> Result<(), OperatorError> {
-    known(name, users::disable(pool, name).await?)?;
-    record(pool, "disable user", name, "").await
+/// Changes what a user may do, lets them in no more (and logs them out at once), or again. One admin always stays.
+pub async fn change(pool: &PgPool, by: &str, name: &str, change: Change) -> Result<(), OperatorError> {
+    match users::change(pool, by, name, change).await? {
+        Changed::Done => Ok(()),
+        Changed::Unknown => Err(OperatorError::Invalid(format!("there is no user {name:?}"))),
+        Changed::LastAdmin => Err(OperatorError::Invalid(format!(
+            "{name} is the last admin: make somebody else one first"
+        ))),
+    }
 }
 
 /// Everyone.
@@ -58,7 +101,11 @@ pub async fn one_time_link(pool: &PgPool, name: &str, role: Role) -> Result<Stri
     users::insert(pool, name, role, None).await?;
     let token = Token::random();
     known(name, sessions::insert_link(pool, name, &token.digest, LINK_MAX).await?)?;
-    Ok(format!("/login/link?token={}", token.text))
+    Ok(link(&token))
+}
+
+fn link(token: &Token) -> String {
+    format!("/login/link?token={}", token.text)
 }
 
 fn check_name(name: &str) -> Result<(), OperatorError> {
@@ -83,10 +130,4 @@ fn known(name: &str, found: bool) -> Result<(), OperatorError> {
             "there is no user {name:?}, or it is disabled"
         )))
     }
-}
-
-async fn record(pool: &PgPool, action: &str, name: &str, role: &str) -> Result<(), OperatorError> {
-    let details = serde_json::json!({"user": name, "role": role});
-    audit::done(pool, COMMAND_LINE, action, details).await?;
-    Ok(())
 }

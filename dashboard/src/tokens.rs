@@ -41,13 +41,15 @@ pub async fn add(
         return Err(OperatorError::Invalid(message.to_owned()));
     }
     let secret = session::Token::random();
-    let id = store::insert(pool, user, name, role, &secret.digest, life).await?.ok_or_else(|| {
+    let mut transaction = pool.begin().await?;
+    let id = store::insert(&mut *transaction, user, name, role, &secret.digest, life).await?.ok_or_else(|| {
         OperatorError::Invalid(format!(
             "there is no user {user:?} (or it is disabled), a token {name:?} of theirs is there already, or they have too many"
         ))
     })?;
     let details = json!({"token": id, "user": user, "name": name, "role": role.as_str(), "seconds": life.as_secs()});
-    audit::done(pool, by, "add token", details).await?;
+    audit::done(&mut *transaction, by, "add token", details).await?;
+    transaction.commit().await?;
     Ok(format!("{PREFIX}{}", secret.text))
 }
 
@@ -58,15 +60,12 @@ pub async fn list(pool: &PgPool, user: Option<&str>) -> Result<Vec<TokenRow>, Op
 
 /// Ends a token; of nobody else's than `user`'s, if one is given.
 pub async fn revoke(pool: &PgPool, by: &str, id: i64, user: Option<&str>) -> Result<(), OperatorError> {
-    let found = store::revoke(pool, id, user).await?;
+    let mut transaction = pool.begin().await?;
+    let found = store::revoke(&mut *transaction, id, user).await?;
     let (user, name) =
         found.ok_or_else(|| OperatorError::Invalid(format!("there is no token {id}, or it is revoked already")))?;
-    audit::done(
-        pool,
-        by,
-        "revoke token",
-        json!({"token": id, "user": user, "name": name}),
-    )
-    .await?;
+    let details = json!({"token": id, "user": user, "name": name});
+    audit::done(&mut *transaction, by, "revoke token", details).await?;
+    transaction.commit().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `sagaline campaign …`, `approval …`, `stuck` and `audit trail`: mission control without a browser.
+//! `sagaline campaign …`, `approval …` and `stuck`: mission control without a browser.
 
 use std::time::Duration;
 
@@ -63,15 +63,6 @@ const STUCK: &[Column] = &[
     ("SAGAS", "/sagas"),
     ("FIRST", "/first"),
     ("LAST", "/last"),
-];
-const TRAIL: &[Column] = &[
-    ("ID", "/id"),
-    ("AT", "/at"),
-    ("WHO", "/operator"),
-    ("WHAT", "/action"),
-    ("SAGA", "/saga"),
-    ("WHY", "/reason"),
-    ("OUTCOME", "/outcome"),
 ];
 const APPROVALS: &[Column] = &[
     ("ID", "/id"),
@@ -427,10 +418,4 @@ pub async fn approval(global: &Global, command: ApprovalCommand) -> anyhow::Resu
 pub async fn stuck(global: &Global, server: &Server) -> anyhow::Result<()> {
     let items = server.client(global)?.list("/stuck", &[], "after", 1_000).await?;
     control::print_items(global.output, STUCK, &items)
-}
-
-/// `sagaline audit trail`
-pub async fn trail(global: &Global, server: &Server, limit: usize) -> anyhow::Result<()> {
-    let items = server.client(global)?.list("/audit", &[], "before", limit).await?;
-    control::print_items(global.output, TRAIL, &items)
 }

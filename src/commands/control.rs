@@ -3,8 +3,10 @@
 //! What it prints is the API's JSON, or a table of some of it; what went wrong is the API's problem, in its own words.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
 use clap::Args;
 use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
@@ -16,7 +18,10 @@ use crate::settings::{Flags, Secret, Settings};
 /// The most pages of a list that one command fetches: at 500 a page, more than anybody reads.
 const PAGES_MAX: usize = 200;
 /// How long a request may take: longer than the server's statements.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a file may take: a hundred thousand rows over a slow line.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The server said that this may not be done.
 #[derive(Debug, thiserror::Error)]
@@ -155,19 +160,40 @@ impl Client {
                 serde_json::from_str(&text).context("mission control's answer is not JSON: is this its address?")?;
             return Ok(Tagged { body, tag });
         }
-        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-        let detail = problem["detail"]
-            .as_str()
-            .map_or_else(|| format!("HTTP {status}"), str::to_owned);
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(NotAllowed(detail).into()),
-            _other => bail!(detail),
-        }
+        Err(refused(status, &text))
     }
 
     /// Reads.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Tagged> {
         self.send(Method::GET, path, query, None, None).await
+    }
+
+    /// Reads what is no JSON, or large, piece by piece.
+    pub async fn download(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut url = reqwest::Url::parse(&format!("{}/api{path}", self.base))?;
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self
+            .http
+            .get(url)
+            .bearer_auth(self.token.reveal())
+            .timeout(DOWNLOAD_TIMEOUT);
+        let mut answer = request
+            .send()
+            .await
+            .with_context(|| format!("asking mission control at {}", self.base))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refused(status, &answer.text().await.unwrap_or_default()));
+        }
+        while let Some(part) = answer.chunk().await.context("reading mission control's answer")? {
+            each(&part)?;
+        }
+        Ok(())
     }
 
     /// Does something.
@@ -212,6 +238,18 @@ impl Client {
     }
 }
 
+/// A problem of the API's, in its own words.
+fn refused(status: StatusCode, text: &str) -> anyhow::Error {
+    let problem: Value = serde_json::from_str(text).unwrap_or_default();
+    let detail = problem["detail"]
+        .as_str()
+        .map_or_else(|| format!("HTTP {status}"), plain);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NotAllowed(detail).into(),
+        _other => anyhow::anyhow!(detail),
+    }
+}
+
 /// A column: its heading, and where its text is in an item, as a JSON Pointer.
 pub type Column = (&'static str, &'static str);
 
@@ -248,12 +286,42 @@ pub fn print_item(output: Output, fields: &[Column], item: &Value) -> anyhow::Re
     })
 }
 
-fn cell(item: &Value, pointer: &str) -> String {
+/// A value of an item as a table shows it.
+pub fn cell(item: &Value, pointer: &str) -> String {
     match item.pointer(pointer) {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => plain(text),
-        Some(other) => other.to_string(),
+        Some(Value::String(text)) => {
+            let now = std::io::stdout().is_terminal().then(chrono::Utc::now);
+            now.and_then(|now| ago(text, now)).unwrap_or_else(|| plain(text))
+        }
+        // Names within may be anybody's.
+        Some(other) => plain(&other.to_string()),
     }
+}
+
+/// How long ago an instant was, or in how long it is, for people at a terminal; none: it is no instant. Elsewhere instants stay as they are, since
+/// what reads them there is a program.
+fn ago(text: &str, now: DateTime<Utc>) -> Option<String> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    let span = (now - at).abs().to_std().ok()?;
+    let words = humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+    let words: Vec<&str> = words.split(' ').take(2).collect();
+    Some(if at <= now {
+        format!("{} ago", words.join(" "))
+    } else {
+        format!("in {}", words.join(" "))
+    })
+}
+
+/// A name as one segment of a path: what would end the segment is percent-encoded, so that a name can't lead elsewhere.
+pub fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    name.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 /// What workers and users wrote, without what a terminal would obey.
@@ -266,7 +334,26 @@ pub fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use chrono::{DateTime, Utc};
+
+    use super::{ago, plain, segment};
+
+    #[test]
+    fn instants_are_relative_for_people() {
+        let now: DateTime<Utc> = "2026-12-01T10:00:00Z".parse().expect("an instant");
+        let check = |text, expected: Option<&str>| assert_eq!(ago(text, now).as_deref(), expected, "{text}");
+        check("2026-12-01T08:58:30.250Z", Some("1h 1m ago"));
+        check("2026-12-01T10:00:00+00:00", Some("0s ago"));
+        check("2026-12-02T11:00:00Z", Some("in 1day 1h"));
+        check("2026-12-01", None);
+        check("bank_down", None);
+    }
+
+    #[test]
+    fn a_name_stays_within_its_segment() {
+        assert_eq!(segment("nightly-2_a"), "nightly-2_a");
+        assert_eq!(segment("../sagas?x=é"), "%2E%2E%2Fsagas%3Fx%3D%C3%A9");
+    }
 
     #[test]
     fn a_terminal_obeys_nothing_of_what_is_shown() {

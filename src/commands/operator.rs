@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use dashboard::operators::{self, User};
+use dashboard::operators::{self, COMMAND_LINE, Change, User};
 use dashboard::{Role, tokens};
 use serde::Serialize;
 
@@ -29,6 +29,15 @@ pub enum OperatorCommand {
     Password(Name),
     /// Let a user in no more, and end their sessions.
     Disable(Name),
+    /// Let a disabled user in again.
+    Enable(Name),
+    /// Change what a user may do.
+    Role {
+        #[command(flatten)]
+        name: Name,
+        /// viewer, operator, approver or admin.
+        role: Role,
+    },
     /// List users.
     List(Database),
     /// Tokens for mission control's API and the command line.
@@ -79,7 +88,9 @@ impl OperatorCommand {
         match self {
             OperatorCommand::Add { name, role: _ }
             | OperatorCommand::Password(name)
-            | OperatorCommand::Disable(name) => name.database.flags(),
+            | OperatorCommand::Disable(name)
+            | OperatorCommand::Enable(name)
+            | OperatorCommand::Role { name, role: _ } => name.database.flags(),
             OperatorCommand::List(database) => database.flags(),
             OperatorCommand::Token(TokenCommand::Add { user, .. }) => user.database.flags(),
             OperatorCommand::Token(TokenCommand::List(database) | TokenCommand::Revoke { id: _, database }) => {
@@ -171,12 +182,20 @@ pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) 
         }
         OperatorCommand::Token(command) => token(global, command, &pool).await?,
         OperatorCommand::Password(name) => {
-            operators::set_password(&pool, &name.name, &password()?).await?;
+            operators::set_password(&pool, COMMAND_LINE, &name.name, &password()?).await?;
             eprintln!("{} has a new password", name.name);
         }
         OperatorCommand::Disable(name) => {
-            operators::disable(&pool, &name.name).await?;
+            operators::change(&pool, COMMAND_LINE, &name.name, Change::Disabled(true)).await?;
             eprintln!("{} is let in no more", name.name);
+        }
+        OperatorCommand::Enable(name) => {
+            operators::change(&pool, COMMAND_LINE, &name.name, Change::Disabled(false)).await?;
+            eprintln!("{} is let in again", name.name);
+        }
+        OperatorCommand::Role { name, role } => {
+            operators::change(&pool, COMMAND_LINE, &name.name, Change::Role(role)).await?;
+            eprintln!("{} is {role} now", name.name);
         }
         OperatorCommand::List(_) => {
             let users = operators::list(&pool).await?;

@@ -119,9 +119,11 @@ pub async fn create(
             ("", Some(*parent))
         }
     };
-    let id = store::insert(&mission.pool, &operator.name, why, text, parent, &plan).await?;
+    let mut transaction = mission.pool.begin().await?;
+    let id = store::insert(&mut *transaction, &operator.name, why, text, parent, &plan).await?;
     let details = json!({"campaign": id, "search": text, "parent": parent, "plan": plan});
-    audit::record(&mission.pool, &operator.name, "campaign plan", why, details, "done").await?;
+    audit::record(&mut *transaction, &operator.name, "campaign plan", why, details, "done").await?;
+    transaction.commit().await?;
     Ok(id)
 }
 
@@ -196,15 +198,20 @@ pub async fn carry_out(
     fits(campaign, steer)?;
     let begins = matches!(steer, Steer::Start | Steer::Resume);
     let note = format!("{by}: {why}");
-    let done = store::steer(&mission.pool, campaign.id, steer.from(), steer.to(), &note, begins).await?;
+    let mut transaction = mission.pool.begin().await?;
+    let done = store::steer(&mut *transaction, campaign.id, steer.from(), steer.to(), &note, begins).await?;
     let outcome = if done {
         "done"
     } else {
         "refused: somebody else was a moment earlier"
     };
-    let details = json!({"campaign": campaign.id, "was": campaign.phase});
+    let mut details = json!({"campaign": campaign.id, "before": {"phase": campaign.phase}});
+    if done {
+        details["after"] = json!({"phase": steer.to()});
+    }
     let action = format!("campaign {}", steer.as_str());
-    audit::record(&mission.pool, by, &action, why, details, outcome).await?;
+    audit::record(&mut *transaction, by, &action, why, details, outcome).await?;
+    transaction.commit().await?;
     if done {
         Ok(())
     } else {

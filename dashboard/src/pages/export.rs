@@ -173,7 +173,7 @@ fn csv(out: &mut String, saga: &SagaSummary, version: u32) {
 }
 
 /// A cell that spreadsheets take as text, not as a formula (OWASP: CSV injection), quoted as in RFC 4180.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };
     if text.contains(['"', ',', '\r', '\n', '\'', ';']) {

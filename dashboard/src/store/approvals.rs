@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// A request, and what became of it.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
     /// Its number.
@@ -40,7 +40,7 @@ pub struct Approval {
 
 /// Adds a request; None: the campaign has one already.
 pub async fn insert(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     by: &str,
     life: Duration,
     saga: Option<Uuid>,
@@ -62,12 +62,17 @@ pub async fn insert(
     .bind(campaign)
     .bind(Json(deed))
     .bind(reason)
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
 }
 
 /// Decides a request that still waits. Nobody approves their own, and nobody else withdraws it. None: it can't be decided so.
-pub async fn decide(pool: &PgPool, id: i64, decision: &str, by: &str) -> Result<Option<Approval>, sqlx::Error> {
+pub async fn decide(
+    db: impl PgExecutor<'_>,
+    id: i64,
+    decision: &str,
+    by: &str,
+) -> Result<Option<Approval>, sqlx::Error> {
     sqlx::query_as(
         "update ops.approvals set decision = $2, decided_by = $3, decided_at = now() \
          where id = $1 and decision is null and expires_at > now() and (requested_by = $3) = ($2 = 'withdrawn') \
@@ -76,7 +81,7 @@ pub async fn decide(pool: &PgPool, id: i64, decision: &str, by: &str) -> Result<
     .bind(id)
     .bind(decision)
     .bind(by)
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 use workflows::ids::{SagaId, Timestamp};
 
@@ -110,7 +110,7 @@ pub struct Verdict {
 
 /// Adds a campaign.
 pub async fn insert(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     by: &str,
     reason: &str,
     search: &str,
@@ -125,7 +125,7 @@ pub async fn insert(
     .bind(search)
     .bind(parent)
     .bind(Json(plan))
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }
 
@@ -215,7 +215,7 @@ pub async fn rest(pool: &PgPool, id: i64, holder: Uuid, phase: Phase) -> Result<
 
 /// A person's change of phase, from one of `from`. `begins`: a new round, with a canary of its own.
 pub async fn steer(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     id: i64,
     from: &[Phase],
     to: Phase,
@@ -233,7 +233,7 @@ pub async fn steer(
     .bind(to.as_str())
     .bind(note)
     .bind(begins)
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -455,7 +455,7 @@ pub async fn forget_items(pool: &PgPool, keep_seconds: f64) -> Result<u64, sqlx:
 }
 
 /// Items in the same state for the same reason.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Where they are.
@@ -488,7 +488,7 @@ pub async fn groups(pool: &PgPool, id: i64, limit: i64) -> Result<Vec<Group>, sq
 }
 
 /// How many items are in a state.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateCount {
     /// The state.
@@ -514,7 +514,7 @@ pub async fn states(pool: &PgPool, id: i64) -> Result<Vec<StateCount>, sqlx::Err
 }
 
 /// An item, for people.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemRow {
     /// Its place.

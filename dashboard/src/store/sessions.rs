@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 
 use super::users::role;
 use crate::access::Operator;
@@ -58,7 +58,12 @@ pub async fn delete(pool: &PgPool, digest: &[u8]) -> Result<(), sqlx::Error> {
 }
 
 /// Makes a one-time link; false: there is no such user.
-pub async fn insert_link(pool: &PgPool, name: &str, digest: &[u8], life: Duration) -> Result<bool, sqlx::Error> {
+pub async fn insert_link(
+    db: impl PgExecutor<'_>,
+    name: &str,
+    digest: &[u8],
+    life: Duration,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "with over as (delete from ops.login_links where expires_at < now()) \
          insert into ops.login_links (token_hash, user_id, expires_at) \
@@ -67,7 +72,7 @@ pub async fn insert_link(pool: &PgPool, name: &str, digest: &[u8], life: Duratio
     .bind(name)
     .bind(digest)
     .bind(life.as_secs_f64())
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 
 use super::users::role;
 use crate::access::{Operator, Role};
@@ -32,7 +32,7 @@ pub struct TokenRow {
 
 /// Adds a token; None: there is no such user, a token of theirs has this name, or they have too many.
 pub async fn insert(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     user: &str,
     name: &str,
     role: Role,
@@ -52,7 +52,7 @@ pub async fn insert(
     .bind(digest)
     .bind(life.as_secs_f64())
     .bind(TOKENS_PER_USER_MAX)
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
 }
 
@@ -96,7 +96,11 @@ pub async fn list(pool: &PgPool, user: Option<&str>, limit: i64) -> Result<Vec<T
 }
 
 /// Ends a token, of this user if one is given; gives its user and name.
-pub async fn revoke(pool: &PgPool, id: i64, user: Option<&str>) -> Result<Option<(String, String)>, sqlx::Error> {
+pub async fn revoke(
+    db: impl PgExecutor<'_>,
+    id: i64,
+    user: Option<&str>,
+) -> Result<Option<(String, String)>, sqlx::Error> {
     sqlx::query_as(
         "update ops.api_tokens t set revoked_at = now() from ops.users u \
          where t.id = $1 and t.revoked_at is null and u.id = t.user_id and ($2::text is null or u.name = $2) \
@@ -104,6 +108,6 @@ pub async fn revoke(pool: &PgPool, id: i64, user: Option<&str>) -> Result<Option
     )
     .bind(id)
     .bind(user)
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
 }

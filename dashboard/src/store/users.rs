@@ -3,8 +3,11 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Row};
+use serde_json::json;
+use sqlx::postgres::PgRow;
+use sqlx::{PgExecutor, PgPool, Row};
 
+use super::audit;
 use crate::access::Role;
 use crate::limits::{FREE_FAILURES, LOGIN_DELAY_MAX};
 
@@ -30,19 +33,19 @@ pub struct Candidate {
 }
 
 /// Adds a user; false: the name is taken.
-pub async fn insert(pool: &PgPool, name: &str, role: Role, hash: Option<&str>) -> Result<bool, sqlx::Error> {
+pub async fn insert(db: impl PgExecutor<'_>, name: &str, role: Role, hash: Option<&str>) -> Result<bool, sqlx::Error> {
     let done =
         sqlx::query("insert into ops.users (name, role, password_hash) values ($1, $2, $3) on conflict do nothing")
             .bind(name)
             .bind(role.as_str())
             .bind(hash)
-            .execute(pool)
+            .execute(db)
             .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Sets a password and ends the user's sessions.
-pub async fn set_password(pool: &PgPool, name: &str, hash: &str) -> Result<bool, sqlx::Error> {
+pub async fn set_password(db: impl PgExecutor<'_>, name: &str, hash: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "with changed as (update ops.users set password_hash = $2, failed_logins = 0, next_login_at = '-infinity' \
                           where name = $1 returning id), \
@@ -51,22 +54,100 @@ pub async fn set_password(pool: &PgPool, name: &str, hash: &str) -> Result<bool,
     )
     .bind(name)
     .bind(hash)
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await?;
     Ok(done.is_some())
 }
 
-/// Disables a user and ends their sessions.
-pub async fn disable(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
-        "with changed as (update ops.users set disabled = true where name = $1 returning id), \
-              ended as (delete from ops.sessions where user_id in (select id from changed)) \
-         select id from changed",
+/// What becomes of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They may do this from now on.
+    Role(Role),
+    /// They are let in no more, or again.
+    Disabled(bool),
+}
+
+/// What came of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is so.
+    Done,
+    /// There is no such user.
+    Unknown,
+    /// Nobody would be left who can make users.
+    LastAdmin,
+}
+
+/// Changes a user and writes it into the trail, in one transaction. Who is disabled is logged out at once, and their links are no good.
+pub async fn change(pool: &PgPool, by: &str, name: &str, change: Change) -> Result<Changed, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // Whoever would remove an admin waits for whoever does, and then counts.
+    let admins = lock_admins(&mut *transaction).await?;
+    let Some(user) = lock(&mut *transaction, name).await? else {
+        return Ok(Changed::Unknown);
+    };
+    let (role, disabled) = match change {
+        Change::Role(role) => (role, user.disabled),
+        Change::Disabled(disabled) => (user.role, disabled),
+    };
+    let stays = role == Role::Admin && !disabled;
+    if !stays && admins.iter().all(|admin| admin == name) && !admins.is_empty() {
+        return Ok(Changed::LastAdmin);
+    }
+    update(&mut *transaction, name, role, disabled).await?;
+    if disabled {
+        end_sessions(&mut *transaction, name).await?;
+    }
+    let standing = |role: Role, disabled: bool| json!({"role": role.as_str(), "disabled": disabled});
+    let action = match change {
+        Change::Role(_) => "change role",
+        Change::Disabled(true) => "disable user",
+        Change::Disabled(false) => "enable user",
+    };
+    let details =
+        json!({"user": name, "before": standing(user.role, user.disabled), "after": standing(role, disabled)});
+    audit::done(&mut *transaction, by, action, details).await?;
+    transaction.commit().await?;
+    Ok(Changed::Done)
+}
+
+/// The admins who are let in, locked.
+async fn lock_admins(db: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("select name from ops.users where role = 'admin' and not disabled order by id for update")
+        .fetch_all(db)
+        .await
+}
+
+/// A user, locked.
+async fn lock(db: impl PgExecutor<'_>, name: &str) -> Result<Option<User>, sqlx::Error> {
+    let row = sqlx::query("select name, role, disabled, created_at from ops.users where name = $1 for update")
+        .bind(name)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(user).transpose()
+}
+
+async fn update(db: impl PgExecutor<'_>, name: &str, role: Role, disabled: bool) -> Result<(), sqlx::Error> {
+    sqlx::query("update ops.users set role = $2, disabled = $3 where name = $1")
+        .bind(name)
+        .bind(role.as_str())
+        .bind(disabled)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+async fn end_sessions(db: impl PgExecutor<'_>, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with gone as (select id from ops.users where name = $1), \
+              links as (delete from ops.login_links where user_id in (select id from gone)) \
+         delete from ops.sessions where user_id in (select id from gone)",
     )
     .bind(name)
-    .fetch_optional(pool)
+    .execute(db)
     .await?;
-    Ok(done.is_some())
+    Ok(())
 }
 
 /// Everyone, by name.
@@ -74,16 +155,16 @@ pub async fn all(pool: &PgPool) -> Result<Vec<User>, sqlx::Error> {
     let rows = sqlx::query("select name, role, disabled, created_at from ops.users order by name limit 1000")
         .fetch_all(pool)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(User {
-                name: row.try_get("name")?,
-                role: role(row.try_get("role")?)?,
-                disabled: row.try_get("disabled")?,
-                created_at: row.try_get("created_at")?,
-            })
-        })
-        .collect()
+    rows.iter().map(user).collect()
+}
+
+fn user(row: &PgRow) -> Result<User, sqlx::Error> {
+    Ok(User {
+        name: row.try_get("name")?,
+        role: role(row.try_get("role")?)?,
+        disabled: row.try_get("disabled")?,
+        created_at: row.try_get("created_at")?,
+    })
 }
 
 /// Counts an attempt to log in *before* the password is looked at, so that attempts at once don't each have a free try.

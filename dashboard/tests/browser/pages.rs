@@ -61,6 +61,7 @@ async fn every_page_is_accessible_and_harmless() {
         ("queues", "/workers".to_owned()),
         ("help", "/help".to_owned()),
         ("audit", "/audit".to_owned()),
+        ("settings", "/settings".to_owned()),
         (
             "not-found",
             "/nowhere%3Cimg%20src=x%20onerror=window.pwned=1%3E".to_owned(),

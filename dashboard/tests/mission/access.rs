@@ -1,6 +1,7 @@
 //! Who gets in, and what every response carries.
 
-use dashboard::{Role, operators};
+use dashboard::Role;
+use dashboard::operators::{self, Change};
 use reqwest::{Method, StatusCode};
 
 use crate::client::PASSWORD;
@@ -87,7 +88,9 @@ async fn sessions_end_when_unused_and_after_a_shift() {
     }
     let mut browser = control.browser();
     browser.log_in("ada", PASSWORD).await;
-    operators::disable(&control.database.pool, "ada").await.unwrap();
+    operators::change(&control.database.pool, "test", "ada", Change::Disabled(true))
+        .await
+        .unwrap();
     assert_eq!(browser.get("/").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(browser.log_in("ada", PASSWORD).await.status(), StatusCode::UNAUTHORIZED);
     control.stop().await;

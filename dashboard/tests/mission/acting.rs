@@ -3,7 +3,7 @@
 use dashboard::Role;
 use reqwest::StatusCode;
 use serde_json::json;
-use workflows::event::{Command, Event};
+use workflows::event::{Command, CommandEvent, Event, Signal};
 use workflows::ids::SagaId;
 
 use crate::client::Browser;
@@ -305,6 +305,141 @@ async fn the_inbox_groups_what_is_stuck() {
     assert!(
         page.contains("stubborn") && page.contains("patient") && page.contains(">4<"),
         "{page}"
+    );
+    control.stop().await;
+}
+
+/// A row as it is written before a deed; the process that wrote it is dead.
+async fn begun(control: &Control, saga: SagaId, operator: &str, action: &str, step: &str) -> i64 {
+    let seq = control.engine.saga(saga).await.unwrap().unwrap().summary.seq as i64;
+    let insert = "insert into ops.audit (operator, action, saga_id, reason, details, entry) \
+                  values ($1, $2, $3, 'x', jsonb_build_object('step', $4::text), $5) returning id";
+    sqlx::query_scalar(insert)
+        .bind(operator)
+        .bind(action)
+        .bind(saga.0)
+        .bind(step)
+        .bind(seq)
+        .fetch_one(&control.database.pool)
+        .await
+        .unwrap()
+}
+
+async fn outcome(control: &Control, row: i64) -> Option<String> {
+    sqlx::query_scalar("select outcome from ops.audit where id = $1")
+        .bind(row)
+        .fetch_one(&control.database.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_transaction_that_does_it_says_so_in_the_trail() {
+    let control = Control::start().await;
+    let saga = control.saga("stubborn", json!({"about": "k", "card": "1"})).await;
+    control.fail(saga, "work", "card_declined", "no").await;
+    let mine = begun(&control, saga, "ada", "retry", "work").await;
+    // Who is spoken for within an input or a reason is not who did it.
+    let spoken = r#"x","by":"bob","reason":"x"}"#;
+    let others = [
+        begun(&control, saga, "bob", "retry", "work").await,
+        begun(&control, saga, "ada", "retry", "other").await,
+        begun(&control, saga, "ada", "skip", "work").await,
+    ];
+    let command = Event::Command(CommandEvent {
+        command: Command::Retry {
+            step: Some("work".to_owned()),
+            input: Some(json!({"card": "2", "x": {"by": "bob", "reason": spoken}, "nul": "\u{0}"})),
+        },
+        by: "ada".to_owned(),
+        reason: format!("{spoken}\u{0}\\\"{}", "\u{1}".repeat(1_900)),
+    });
+    control.engine.send_event(saga, command, None).await.unwrap();
+    assert_eq!(outcome(&control, mine).await.as_deref(), Some("done: entry 3"));
+    for other in others {
+        assert_eq!(outcome(&control, other).await, None);
+    }
+    // A signal likewise, by its id.
+    let waiting = control.saga("patient", json!({"about": "k"})).await;
+    let signal = begun(&control, waiting, "ada", "signal", "go").await;
+    let another = begun(&control, waiting, "bob", "signal", "go").await;
+    let go = Signal {
+        id: "operator:ada:1:go".to_owned(),
+        name: "go".to_owned(),
+        payload: json!("\u{0}"),
+    };
+    control.engine.signal(waiting, go).await.unwrap();
+    assert_eq!(outcome(&control, signal).await.as_deref(), Some("done: entry 2"));
+    assert_eq!(outcome(&control, another).await, None);
+    // What is refused stays begun.
+    let refused = begun(&control, saga, "ada", "resume", "").await;
+    let command = Event::Command(CommandEvent {
+        command: Command::Resume {},
+        by: "ada".to_owned(),
+        reason: "x".to_owned(),
+    });
+    assert!(control.engine.send_event(saga, command, None).await.is_err());
+    assert_eq!(outcome(&control, refused).await, None);
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_is_filtered_and_exported_with_before_and_after() {
+    let control = Control::start().await;
+    let mut olga = control.logged_in("olga", Role::Operator).await;
+    let mut ada = control.logged_in("ada", Role::Admin).await;
+    let mut vera = control.logged_in("vera", Role::Viewer).await;
+    let saga = control.saga("patient", json!({"about": "k"})).await;
+    let other = control.saga("patient", json!({"about": "k"})).await;
+    let form = |command, seq| [("command", command), ("reason", HOSTILE), ("seq", seq), ("stage", "do")];
+    let act = |saga| format!("/sagas/{saga}/act");
+    olga.post(&act(saga), &form("pause", "1")).await;
+    olga.post(&act(saga), &form("resume", "2")).await;
+    ada.post(&act(other), &form("note", "1")).await;
+    let page = olga.page("/audit?who=olga&action=pause").await;
+    harmless(&page);
+    assert!(page.contains("done: entry 2"), "{page}");
+    assert!(page.contains("paused"), "{page}");
+    assert!(!page.contains("done: entry 3"), "{page}");
+    let page = olga.page(&format!("/audit?saga={other}")).await;
+    assert!(
+        page.contains("<td>note</td>") && !page.contains("<td>pause</td>"),
+        "{page}"
+    );
+    for (query, rows) in [
+        (format!("saga={saga}"), 2),
+        (format!("saga={saga}&who=ada"), 0),
+        (format!("saga={saga}&since=2026-01-01T00:00"), 2),
+        (format!("saga={saga}&until=2026-01-01T00:00:00Z"), 0),
+        (format!("saga={saga}&since=2999-01-01T00:00:00Z"), 0),
+        (format!("saga={saga}&until=2999-01-01T00:00:00Z"), 2),
+    ] {
+        let json = olga.page(&format!("/audit/export?format=json&{query}")).await;
+        let items: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        assert_eq!(items.len(), rows, "{query}: {json}");
+    }
+    let json = olga
+        .page(&format!("/audit/export?format=json&saga={saga}&action=pause"))
+        .await;
+    let items: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&items[0]["before"]["entry"], &items[0]["after"]["entry"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(items[0]["after"]["status"], "paused");
+    let csv = vera.page(&format!("/audit/export?format=csv&saga={saga}")).await;
+    assert!(csv.starts_with("id,at,operator,") && csv.lines().count() == 3, "{csv}");
+    assert!(csv.contains("•••"), "a viewer's is redacted: {csv}");
+    for wrong in ["/audit?saga=x", "/audit?since=x", "/audit/export?format=json&until=x"] {
+        assert_eq!(
+            olga.get(wrong).await.status(),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{wrong}"
+        );
+    }
+    assert!(
+        ada.page("/audit?action=export+audit").await.contains("saga="),
+        "exports are in the trail"
     );
     control.stop().await;
 }

@@ -15,7 +15,7 @@ use crate::sagas::HOSTILE;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A program with a token.
-struct Program {
+pub struct Program {
     client: reqwest::Client,
     base: String,
     token: String,
@@ -23,7 +23,7 @@ struct Program {
 
 impl Program {
     /// With a token of a new user of this role.
-    async fn new(control: &Control, name: &str, role: Role) -> Program {
+    pub async fn new(control: &Control, name: &str, role: Role) -> Program {
         let pool = &control.database.pool;
         operators::add(pool, name, role, PASSWORD).await.unwrap();
         let token = tokens::add(pool, "test", name, "test", role, DAY).await.unwrap();
@@ -34,7 +34,7 @@ impl Program {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>, if_match: Option<&str>) -> Response {
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, if_match: Option<&str>) -> Response {
         let mut request = self
             .client
             .request(method, format!("{}/api{path}", self.base))
@@ -48,13 +48,13 @@ impl Program {
         request.send().await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let answer = self.send(Method::GET, path, None, None).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.json().await.unwrap()
     }
 
-    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         told(self.send(Method::POST, path, Some(body), None).await).await
     }
 }
@@ -67,7 +67,7 @@ async fn told(answer: Response) -> (StatusCode, Value) {
     (status, answer.json().await.unwrap())
 }
 
-async fn stuck(control: &Control) -> SagaId {
+pub async fn stuck(control: &Control) -> SagaId {
     let saga = control
         .saga("stubborn", json!({"about": "k", "card": "4242", "totalCents": 500}))
         .await;
@@ -129,7 +129,9 @@ async fn only_a_good_token_opens_it() {
         .await
         .unwrap();
     program.get("/stuck").await;
-    operators::disable(pool, "olga").await.unwrap();
+    operators::change(pool, "test", "olga", operators::Change::Disabled(true))
+        .await
+        .unwrap();
     assert_eq!(
         program.send(Method::GET, "/sagas", None, None).await.status(),
         StatusCode::UNAUTHORIZED

@@ -8,5 +8,7 @@ mod campaigns;
 mod client;
 mod control;
 mod inbox;
+mod openapi;
 mod places;
 mod sagas;
+mod users;
