@@ -12,6 +12,7 @@ mod api;
 mod app;
 mod approvals;
 mod deeds;
+pub mod difference;
 mod error;
 mod fresh;
 mod inbox;
