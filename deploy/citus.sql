@@ -5,12 +5,14 @@ create extension if not exists citus;
 
 -- Read everywhere, rarely written: a copy on every node.
 select create_reference_table('saga.definitions');
+select create_reference_table('saga.queues');
 select create_reference_table('ticketing.events');
 
 -- What belongs to a saga lies together, by the saga's id.
 select create_distributed_table('saga.sagas', 'id');
 select create_distributed_table('saga.journal', 'saga_id', colocate_with => 'saga.sagas');
 select create_distributed_table('saga.timers', 'saga_id', colocate_with => 'saga.sagas');
+select create_distributed_table('saga.held_tasks', 'saga_id', colocate_with => 'saga.sagas');
 select create_distributed_table('saga.signals', 'saga_id', colocate_with => 'saga.sagas');
 
 -- A key says which saga it began; it is known before the saga's id is.

@@ -283,6 +283,16 @@ CREATE TABLE ops.views (
     CONSTRAINT views_search_check CHECK ((length(search) <= 2000))
 );
 
+CREATE TABLE saga.activities (
+    queue text NOT NULL,
+    activity text NOT NULL,
+    version text NOT NULL,
+    input jsonb NOT NULL,
+    output jsonb NOT NULL,
+    codes text[] NOT NULL,
+    announced_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE saga.definitions (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -319,6 +329,14 @@ CREATE TABLE saga.firings (
     CONSTRAINT firings_origin_check CHECK ((origin = ANY (ARRAY['due'::text, 'backfill'::text, 'manual'::text]))),
     CONSTRAINT firings_outcome_check CHECK ((outcome = ANY (ARRAY['claimed'::text, 'queued'::text, 'started'::text, 'skipped'::text, 'missed'::text, 'refused'::text])))
 );
+
+CREATE TABLE saga.held_tasks (
+    saga_id uuid NOT NULL,
+    step text NOT NULL,
+    queue text NOT NULL,
+    due_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE saga.instances (
     id uuid NOT NULL,
@@ -365,6 +383,19 @@ CREATE TABLE saga.outbox (
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0', toast.autovacuum_vacuum_scale_factor='0', toast.autovacuum_vacuum_threshold='5000', toast.autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY saga.outbox ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+CREATE TABLE saga.queues (
+    queue text NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    rate double precision,
+    paid_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    changed_by text NOT NULL,
+    reason text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT queues_queue_check CHECK (((queue <> ''::text) AND (length(queue) <= 200))),
+    CONSTRAINT queues_rate_check CHECK (((rate > (0)::double precision) AND (rate <= (1000000)::double precision))),
+    CONSTRAINT queues_reason_check CHECK ((length(reason) <= 2000))
+);
 
 CREATE TABLE saga.sagas (
     id uuid NOT NULL,
@@ -432,6 +463,17 @@ CREATE TABLE saga.timers (
     due_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+
+CREATE UNLOGGED TABLE saga.workers (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    version text NOT NULL,
+    host text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    queues jsonb NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE ticketing.event_buyers (
     event_id text NOT NULL,
@@ -665,6 +707,9 @@ ALTER TABLE ONLY ops.users
 ALTER TABLE ONLY ops.views
     ADD CONSTRAINT views_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY saga.activities
+    ADD CONSTRAINT activities_pkey PRIMARY KEY (queue, activity);
+
 ALTER TABLE ONLY saga.definitions
     ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);
 
@@ -673,6 +718,9 @@ ALTER TABLE ONLY saga.definitions
 
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_pkey PRIMARY KEY (schedule, due_at);
+
+ALTER TABLE ONLY saga.held_tasks
+    ADD CONSTRAINT held_tasks_pkey PRIMARY KEY (saga_id, step);
 
 ALTER TABLE ONLY saga.instances
     ADD CONSTRAINT instances_pkey PRIMARY KEY (id);
@@ -689,6 +737,9 @@ ALTER TABLE ONLY saga.leases
 ALTER TABLE ONLY saga.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY saga.queues
+    ADD CONSTRAINT queues_pkey PRIMARY KEY (queue);
+
 ALTER TABLE ONLY saga.sagas
     ADD CONSTRAINT sagas_pkey PRIMARY KEY (id);
 
@@ -703,6 +754,9 @@ ALTER TABLE ONLY saga.start_keys
 
 ALTER TABLE ONLY saga.timers
     ADD CONSTRAINT timers_pkey PRIMARY KEY (saga_id);
+
+ALTER TABLE ONLY saga.workers
+    ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
@@ -772,6 +826,8 @@ CREATE INDEX sessions_user ON ops.sessions USING btree (user_id);
 CREATE INDEX firings_claimed ON saga.firings USING btree (lease_until) WHERE (outcome = 'claimed'::text);
 
 CREATE INDEX firings_open ON saga.firings USING btree (schedule, due_at) WHERE open;
+
+CREATE INDEX held_tasks_queue ON saga.held_tasks USING btree (queue, due_at, saga_id, step);
 
 CREATE INDEX sagas_business_key ON saga.sagas USING btree (business_key, id) WHERE (business_key IS NOT NULL);
 

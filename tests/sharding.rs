@@ -38,10 +38,20 @@ const fn event() -> Home {
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 32] = [
+const HOMES: [(&str, Home); 36] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
+    ("saga.held_tasks", saga("saga_id")),
+    (
+        "saga.queues",
+        Home::Everywhere("one row a queue, written by operators, and by whoever lets limited tasks through"),
+    ),
+    ("saga.workers", Home::OneNode("one row a worker process")),
+    (
+        "saga.activities",
+        Home::OneNode("one row an activity of the workers' programs"),
+    ),
     ("saga.signals", saga("saga_id")),
     (
         "saga.start_keys",
@@ -126,7 +136,8 @@ const EXCEPTIONS: [(&str, &str); 3] = [
 
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
-const EVERY_NODE: [(&str, &str); 15] = [
+const EVERY_NODE: [(&str, &str); 16] = [
+    ("select q.queue, held.tasks", "mission control's queues: what waits"),
     (
         "from ticketing.holds\n         where status = 'held'",
         "the safety net's sweep",

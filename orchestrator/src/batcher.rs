@@ -19,6 +19,7 @@ use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
+use crate::gates::Gates;
 use crate::inbound::{EventAnswer, EventItem, Item, Source};
 use crate::options::{
     ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, REST_ENDS_AT, REST_FROM, REST_MAX,
@@ -26,6 +27,7 @@ use crate::options::{
 };
 use crate::outbox::Publisher;
 use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
+use crate::presence::Presence;
 use crate::store::reads::{SagaRecord, SagaSummary};
 use crate::store::{self, Failure};
 use crate::waiters::{Waiters, is_settled};
@@ -47,6 +49,8 @@ pub(crate) struct Shell {
     pub(crate) cache: SagaCache,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) gates: Gates,
+    pub(crate) presence: Presence,
 }
 
 /// Takes items until `drain` is dropped, and then until the channel is empty and everything taken is done.
@@ -205,11 +209,13 @@ impl Shell {
                 },
             };
             let now = self.clock.now();
+            let gated = self.gates.closed();
             let around = Surroundings {
                 now,
                 instance: self.instance,
                 routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
+                gated: &gated,
             };
             let mut plan = plan(items, &lookups, &around);
             if !plan.recheck.is_empty() {
@@ -482,7 +488,7 @@ fn answer_event(item: EventItem, answer: Result<EventAnswer, EngineError>, finis
             }
             finished.push((consumer, ticket));
         }
-        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked => {
+        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked | Source::Queue => {
             if let Err(error) = answer {
                 tracing::debug!(%saga, %error, "an event of the engine's own came to nothing");
             }

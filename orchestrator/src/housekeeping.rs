@@ -56,6 +56,7 @@ async fn retain_once(shell: &Shell) -> Result<(), sqlx::Error> {
     let signals = store::signals::expire_parked(pool, options.keep_parked_signals.as_secs_f64()).await?;
     let partitions = store::retention::drop_journal_partitions(pool, keep_s).await?;
     store::instances::forget_silent(pool).await?;
+    store::workers::forget_silent(pool).await?;
     if signals > 0 {
         metrics::counter!("sagaline_parked_signals_expired_total").increment(signals);
         tracing::warn!(signals, "signals were dropped whose saga never began");

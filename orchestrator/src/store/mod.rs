@@ -5,10 +5,12 @@ pub mod definitions;
 pub mod instances;
 pub mod journal;
 pub mod outbox;
+pub mod queues;
 pub mod reads;
 pub mod retention;
 pub mod signals;
 pub mod timers;
+pub mod workers;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
