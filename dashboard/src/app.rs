@@ -118,6 +118,7 @@ pub fn router(mission: Mission) -> Router {
             get(pages::schedules::show).post(pages::schedules::act),
         )
         .route("/workers", get(pages::workers::show))
+        .route("/workers/{queue}", post(pages::workers::act))
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
         .route("/live", get(pages::live::listen))

@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod pages;
 mod paging;
+mod queue_control;
 mod queues;
 mod store;
 

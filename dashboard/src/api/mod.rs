@@ -5,6 +5,7 @@
 
 mod campaigns;
 mod problem;
+mod queues;
 mod sagas;
 mod trail;
 
@@ -64,6 +65,9 @@ pub fn router(mission: Mission) -> Router<Mission> {
         .route("/approvals", get(trail::approvals))
         .route("/approvals/{id}", get(trail::approval).post(trail::decide))
         .route("/audit", get(trail::audit))
+        .route("/queues", get(queues::list))
+        .route("/queues/{queue}", post(queues::change))
+        .route("/workers", get(queues::workers))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
         .layer(from_fn_with_state(mission, bearer))

@@ -15,7 +15,7 @@ use crate::sagas::HOSTILE;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A program with a token.
-struct Program {
+pub struct Program {
     client: reqwest::Client,
     base: String,
     token: String,
@@ -23,7 +23,7 @@ struct Program {
 
 impl Program {
     /// With a token of a new user of this role.
-    async fn new(control: &Control, name: &str, role: Role) -> Program {
+    pub async fn new(control: &Control, name: &str, role: Role) -> Program {
         let pool = &control.database.pool;
         operators::add(pool, name, role, PASSWORD).await.unwrap();
         let token = tokens::add(pool, "test", name, "test", role, DAY).await.unwrap();
@@ -48,13 +48,13 @@ impl Program {
         request.send().await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let answer = self.send(Method::GET, path, None, None).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.json().await.unwrap()
     }
 
-    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         told(self.send(Method::POST, path, Some(body), None).await).await
     }
 }

@@ -9,4 +9,5 @@ mod client;
 mod control;
 mod inbox;
 mod places;
+mod queues;
 mod sagas;
