@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{campaign, control, operator, saga, schedule, workflow};
+use crate::commands::{campaign, control, operator, places, saga, schedule, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -55,7 +55,7 @@ pub enum Command {
     Orchestrator(Orchestrator),
     /// Run the ticket shop's public HTTP API.
     Gateway(Gateway),
-    /// Run activities for one or more queues.
+    /// Run activities for one or more queues; or list who does.
     Worker(Worker),
     /// Bring the database's schema up to date.
     Migrate(Migrate),
@@ -80,6 +80,9 @@ pub enum Command {
     /// Agree with, or refuse, what others want done.
     #[command(subcommand)]
     Approval(campaign::ApprovalCommand),
+    /// Show queues and how far their workers are behind.
+    #[command(subcommand)]
+    Queue(places::QueueCommand),
     /// Show what waits for an operator, by reason.
     Stuck(control::Server),
     /// Check seats, payments and bookings against each other; or show what operators did.
@@ -206,7 +209,10 @@ pub struct Gateway {
 
 /// `sagaline worker`.
 #[derive(Clone, Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub struct Worker {
+    #[command(subcommand)]
+    pub command: Option<WorkerCommand>,
     /// Whose work to do: any of seats, payments, notifications, reference.
     #[arg(long, value_delimiter = ',', required = true, value_name = "QUEUE,…")]
     pub queues: Vec<String>,
@@ -220,6 +226,16 @@ pub struct Worker {
     /// Serve /metrics and /health on this port of all addresses; 0 takes a free one.
     #[arg(long, value_name = "PORT")]
     pub ops_port: Option<u16>,
+}
+
+/// `sagaline worker list`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum WorkerCommand {
+    /// List the workers of all queues, as far as the broker tells; through mission control.
+    List {
+        #[command(flatten)]
+        server: control::Server,
+    },
 }
 
 /// `sagaline sandbox`.

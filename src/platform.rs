@@ -86,6 +86,7 @@ pub fn mission_options(settings: &Settings) -> dashboard::Options {
     dashboard::Options {
         second_person: settings.second_person,
         approval_items: settings.approval_items,
+        links: settings.dashboard_links.clone().unwrap_or_default(),
     }
 }
 

@@ -300,3 +300,72 @@ async fn a_campaign_on_the_command_line() {
     assert_eq!(house.json(&olga, &["campaign", "list"]).await[0]["phase"], "aborted");
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_queues_and_differences_on_the_command_line() {
+    let house = House::start().await;
+    let (vera, olga) = (
+        house.token("vera", Role::Viewer).await,
+        house.token("olga", Role::Operator).await,
+    );
+    for empty in [vec!["schedule", "list"], vec!["worker", "list"]] {
+        assert_eq!(house.json(&vera, &empty).await, json!([]), "{empty:?}");
+    }
+    let queues = house.json(&vera, &["queue", "list"]).await;
+    assert_eq!(queues[0]["queue"], "nobody");
+    assert!(house.prints(&vera, &["queue", "list"]).await.contains("NOT FINISHED"));
+
+    let spec = orchestrator::client::ScheduleSpec {
+        name: "nightly".to_owned(),
+        cron: "0 3 * * *".to_owned(),
+        time_zone: "UTC".to_owned(),
+        workflow: "brittle".to_owned(),
+        version: None,
+        input: json!({"about": "n"}),
+        tags: Default::default(),
+        overlap: orchestrator::client::Overlap::Allow,
+        catch_up: DAY,
+        paused: false,
+    };
+    use orchestrator::client::EngineClient as _;
+    let client = orchestrator::client::LocalClient::new(house.engine.clone());
+    client.create_schedule(spec).await.unwrap();
+    let pause = ["schedule", "pause", "nightly", "--reason", "not tonight"];
+    assert_eq!(house.fails(&vera, &pause).await.0, 4);
+    assert_eq!(house.fails(&olga, &pause[..3]).await.0, 1, "without a reason");
+    assert!(house.prints(&olga, &pause).await.contains("done"));
+    let shown = house.prints(&vera, &["schedule", "show", "nightly"]).await;
+    assert!(shown.contains("paused") && shown.contains("true"), "{shown}");
+    house
+        .prints(&olga, &["schedule", "resume", "nightly", "--reason", "tonight"])
+        .await;
+    let run = ["schedule", "run", "nightly", "--reason", "now"];
+    let (code, words) = house.fails(&olga, &run).await;
+    assert!(code == 1 && words.contains("--yes"), "{words}");
+    house.prints(&olga, &[&run[..], &["--yes"]].concat()).await;
+    let firings = house.json(&vera, &["schedule", "firings", "nightly"]).await;
+    assert_eq!(firings[0]["outcome"], "started");
+    assert_eq!(house.fails(&vera, &["schedule", "show", "../sagas"]).await.0, 1);
+
+    let good = house.stuck().await;
+    let retry = ["saga", "retry", &good.to_string(), "--reason", "again"].map(str::to_owned);
+    let retry: Vec<&str> = retry.iter().map(String::as_str).collect();
+    house.prints(&olga, &retry).await;
+    house
+        .answer(
+            good,
+            Outcome::Succeeded {
+                output: json!("\u{1b}[2J"),
+            },
+        )
+        .await;
+    let bad = house.stuck().await.to_string();
+    let diff = house.prints(&olga, &["saga", "diff", &bad]).await;
+    assert!(diff.contains("/outcome/code") && diff.contains("bank_down"), "{diff}");
+    assert!(diff.contains(&good.to_string()) && !diff.contains('\u{1b}'), "{diff:?}");
+    let between = house.json(&olga, &["saga", "diff", &bad, &good.to_string()]).await;
+    assert_eq!(between["before"]["attempt"], 1, "{between}");
+    let before = house.json(&olga, &["saga", "diff", &good.to_string()]).await;
+    assert_eq!(before["before"]["saga"], before["after"]["saga"]);
+    house.stop().await;
+}

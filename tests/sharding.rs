@@ -136,8 +136,12 @@ const EXCEPTIONS: [(&str, &str); 3] = [
 
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
-const EVERY_NODE: [(&str, &str); 16] = [
+const EVERY_NODE: [(&str, &str); 17] = [
     ("select q.queue, held.tasks", "mission control's queues: what waits"),
+    (
+        "select asked.id from",
+        "mission control: the last saga that passed a step, when an operator compares attempts",
+    ),
     (
         "from ticketing.holds\n         where status = 'held'",
         "the safety net's sweep",

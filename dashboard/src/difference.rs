@@ -48,7 +48,7 @@ impl Attempt {
 }
 
 /// A place where two attempts differ; a side that is left out does not have it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Change {
     /// A JSON Pointer; it begins with `/input` for what was sent, with `/outcome` for what came back.
     pub path: String,

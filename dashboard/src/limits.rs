@@ -170,3 +170,9 @@ pub const API_PAGE_MAX: u32 = 500;
 pub const KEEP_ITEMS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How often old items are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Journal entries that are folded to compare attempts: more than any saga that people look into one by one has.
+pub const COMPARED_ENTRIES_MAX: u32 = 1_000;
+/// Among so many of the newest sagas one that has passed a step is searched for.
+pub const PASSED_AMONG: i64 = 50_000;
+/// Of those, sagas of the workflow that did not fail there, whose journals are asked: an index look-up or two each.
+pub const PASSED_ASKED: i64 = 1_000;

@@ -16,8 +16,9 @@ use crate::limits::{COUNT_MAX, PAGE_WORKERS, QUEUE_RATE_MAX, WORKER_SILENT};
 use crate::store::audit;
 
 /// A queue.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "QueueStanding")]
 pub struct Standing {
     /// Its name.
     pub queue: String,
@@ -36,13 +37,13 @@ pub struct Standing {
     /// Tasks that wait until they are let through, [`COUNT_MAX`] at most.
     pub waiting: i64,
     /// Since when the first of them waits.
-    pub waiting_since: Option<Timestamp>,
+    pub waiting_since: Option<String>,
     /// Kafka messages that its workers have not finished; none: not known.
     pub lag: Option<u64>,
     /// Members of its consumer group, as far as the broker tells.
     pub members: Option<Vec<String>>,
-    /// Workers that say that they work on it.
-    pub workers: usize,
+    /// Workers that say that they work on it, or else members of its group; none: nobody tells.
+    pub workers: Option<usize>,
     /// Tasks that they have in hand.
     pub in_flight: u64,
     /// Work waits, and nobody is there to do it.
@@ -71,12 +72,12 @@ pub async fn list(mission: &Mission) -> Result<Vec<Standing>, PageError> {
     for (queue, waiting, since) in store::waiting(&mission.pool, COUNT_MAX).await? {
         let standing = found.entry(queue).or_default();
         standing.waiting = waiting;
-        standing.waiting_since = since.map(Timestamp::from);
+        standing.waiting_since = since.map(|since| Timestamp::from(since).to_rfc3339());
     }
     for worker in alive(mission).await? {
         for at in &worker.queues.0 {
             if let Some(standing) = found.get_mut(&at.queue) {
-                standing.workers += 1;
+                *standing.workers.get_or_insert_default() += 1;
                 standing.in_flight += at.in_flight;
             }
         }
@@ -88,6 +89,7 @@ pub async fn list(mission: &Mission) -> Result<Vec<Standing>, PageError> {
             standing.lag = queue.standing.lag;
             standing.deserted = queue.is_deserted();
             let member = |member: &transport::GroupMember| format!("{} at {}", member.client, member.host);
+            standing.workers = standing.workers.or(queue.standing.members.as_ref().map(Vec::len));
             standing.members = queue
                 .standing
                 .members

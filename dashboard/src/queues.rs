@@ -18,6 +18,8 @@ pub const WORKER_GROUP_PREFIX: &str = "sagaline-worker-";
 #[derive(Clone, Default)]
 pub struct Queues {
     known: Arc<Mutex<Known>>,
+    /// Who waits for an answer waits for the same one.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -52,6 +54,22 @@ impl Queues {
             known.asking = true;
             tokio::spawn(ask(engine.clone(), self.known.clone()));
         }
+        known.queues.clone()
+    }
+}
+
+impl Queues {
+    /// The same for who would rather wait for Kafka than be told nothing: programs.
+    pub async fn now(&self, engine: &Engine) -> Arc<BTreeMap<String, Queue>> {
+        let _turn = self.turn.lock().await;
+        let fresh = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.asked.is_some_and(|asked| asked.elapsed() <= QUEUES_AGE_MAX)
+        };
+        if !fresh {
+            ask(engine.clone(), self.known.clone()).await;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.queues.clone()
     }
 }

@@ -248,12 +248,25 @@ pub fn print_item(output: Output, fields: &[Column], item: &Value) -> anyhow::Re
     })
 }
 
-fn cell(item: &Value, pointer: &str) -> String {
+/// A value of an item as a table shows it.
+pub fn cell(item: &Value, pointer: &str) -> String {
     match item.pointer(pointer) {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => plain(text),
-        Some(other) => other.to_string(),
+        // Names within may be anybody's.
+        Some(other) => plain(&other.to_string()),
     }
+}
+
+/// A name as one segment of a path: what would end the segment is percent-encoded, so that a name can't lead elsewhere.
+pub fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    name.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 /// What workers and users wrote, without what a terminal would obey.

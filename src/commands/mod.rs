@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod control;
 pub mod operator;
+pub mod places;
 pub mod saga;
 pub mod schedule;
 pub mod workflow;
@@ -15,6 +16,7 @@ mod migrate;
 mod orchestrator;
 mod saga_control;
 mod sandbox;
+mod schedule_control;
 mod settings;
 mod worker;
 
@@ -35,6 +37,7 @@ const DEV_LOG: &str = "warn,kafka=error,rdkafka=off,librdkafka=off";
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     let filter = match &command {
+        Command::Worker(cli::Worker { command: Some(_), .. }) => COMMAND_LOG,
         Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LOG,
         Command::Dev(_) | Command::Bench(_) => DEV_LOG,
         Command::Migrate(_)
@@ -46,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Campaign(_)
         | Command::Approval(_)
         | Command::Stuck(_)
+        | Command::Queue(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
@@ -77,6 +81,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(orchestrator::run(args, settings))
         }
         Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
+        Command::Worker(cli::Worker {
+            command: Some(cli::WorkerCommand::List { server }),
+            ..
+        }) => runtime()?.block_on(places::workers(&global, &server)),
         Command::Worker(args) => {
             let settings = load(&global, worker::flags(&args))?;
             runtime()?.block_on(worker::run(args, settings))
@@ -88,6 +96,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(benchmark) => runtime()?.block_on(crate::bench::run(benchmark, global.output)),
         Command::Campaign(command) => runtime()?.block_on(campaign::run(&global, command)),
         Command::Approval(command) => runtime()?.block_on(campaign::approval(&global, command)),
+        Command::Queue(command) => runtime()?.block_on(places::queue(&global, command)),
         Command::Stuck(server) => runtime()?.block_on(campaign::stuck(&global, &server)),
         Command::Audit(cli::Audit {
             command: Some(cli::AuditCommand::Trail { limit, server }),

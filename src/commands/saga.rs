@@ -12,7 +12,7 @@ use workflows::event::{Command, CommandEvent, Signal};
 use workflows::ids::{SagaId, Timestamp};
 use workflows::state::Status;
 
-use super::control::{Server, Sure};
+use super::control::{Client, Server, Sure};
 use super::{arguments, saga_control};
 use crate::cli::{Global, set};
 use crate::output::{self, Row};
@@ -33,6 +33,11 @@ impl Engine {
     pub fn client(&self, global: &Global) -> anyhow::Result<HttpClient> {
         let settings = Settings::load(global.config.clone(), set("engine.url", self.engine_url.as_ref()))?;
         Ok(HttpClient::new(&settings.engine_url)?)
+    }
+
+    /// A client of mission control, if one is named.
+    pub fn mission(&self, global: &Global) -> anyhow::Result<Option<Client>> {
+        self.server.client_if_set(global)
     }
 }
 
@@ -68,6 +73,8 @@ pub enum SagaCommand {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Show what differs between two attempts at a step; through mission control.
+    Diff(Diff),
     /// Start a saga.
     Start(Start),
     /// Give a saga a signal.
@@ -148,6 +155,23 @@ pub struct List {
     engine: Engine,
 }
 
+/// `saga diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The saga.
+    pub saga: SagaId,
+    /// Another saga whose last attempt it is compared with; left out, the attempt before.
+    pub other: Option<SagaId>,
+    /// Which step; left out, the one that failed, or was tried last.
+    #[arg(long)]
+    pub step: Option<String>,
+    /// Compare with the last saga that passed the step, as is done where there is no attempt before.
+    #[arg(long, conflicts_with = "other")]
+    pub passed: bool,
+    #[command(flatten)]
+    engine: Engine,
+}
+
 /// `saga start`.
 #[derive(Debug, Args)]
 pub struct Start {
@@ -194,7 +218,7 @@ pub struct Target {
 
 /// Does it.
 pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
-    if let Some(client) = command.engine().server.client_if_set(global)? {
+    if let Some(client) = command.engine().mission(global)? {
         return saga_control::run(global, &client, command).await;
     }
     match command {
@@ -212,6 +236,7 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
             let entries = engine.client(global)?.journal(saga, after, limit).await?;
             output::print_list(global.output, &entries)
         }
+        SagaCommand::Diff(_) => anyhow::bail!("attempts are compared by mission control: set --server"),
         SagaCommand::Watch { .. } => anyhow::bail!("a saga is watched through mission control: set --server"),
         SagaCommand::Start(start) => run_start(global, start).await,
         SagaCommand::Signal {
@@ -249,6 +274,7 @@ impl SagaCommand {
     fn engine(&self) -> &Engine {
         match self {
             SagaCommand::List(list) => &list.engine,
+            SagaCommand::Diff(diff) => &diff.engine,
             SagaCommand::Show { engine, .. }
             | SagaCommand::Journal { engine, .. }
             | SagaCommand::Watch { engine, .. } => engine,

@@ -8,7 +8,7 @@ use workflows::state::Status;
 
 use super::arguments;
 use super::control::{self, Client, Column};
-use super::saga::{List, SagaCommand, Target};
+use super::saga::{Diff, List, SagaCommand, Target};
 use crate::cli::Global;
 use crate::output;
 
@@ -41,6 +41,15 @@ const JOURNAL: &[Column] = &[
     ("BY", "/command/by"),
     ("WHY", "/command/reason"),
 ];
+const SIDE: &[Column] = &[
+    ("SAGA", "/saga"),
+    ("VERSION", "/version"),
+    ("ATTEMPT", "/attempt"),
+    ("AT", "/at"),
+    ("MS", "/tookMs"),
+    ("OUTCOME", "/outcome"),
+];
+const CHANGES: [Column; 3] = [("WHERE", "/path"), ("BEFORE", "/before"), ("AFTER", "/after")];
 
 /// Does it.
 pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyhow::Result<()> {
@@ -70,6 +79,7 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
             return control::print_items(global.output, JOURNAL, &items);
         }
         SagaCommand::Watch { saga, engine: _ } => return watch(global, client, saga).await,
+        SagaCommand::Diff(found) => return diff(global, client, &found).await,
         SagaCommand::Start(_) => {
             anyhow::bail!("mission control starts no sagas: leave --server and SAGALINE_SERVER out to ask the engine")
         }
@@ -99,6 +109,45 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
         SagaCommand::Resume(target) => (target, json!({"command": "resume"})),
     };
     act(global, client, target, wish).await
+}
+
+/// Prints two attempts, and below them where they differ.
+async fn diff(global: &Global, client: &Client, wanted: &Diff) -> anyhow::Result<()> {
+    let with = match wanted.other {
+        Some(other) => other.to_string(),
+        None if wanted.passed => "passed".to_owned(),
+        None => String::new(),
+    };
+    let mut query = vec![("with", with)];
+    query.extend(wanted.step.clone().map(|step| ("step", step)));
+    let path = format!("/sagas/{}/difference", wanted.saga);
+    let found = client.get(&path, &query).await?.body;
+    output::print_one(global.output, &found, |found| {
+        let sides = [("before", &found["before"]), ("after", &found["after"])];
+        let sides = sides.map(|(name, side)| {
+            let cells = SIDE.iter().map(|(_, at)| control::cell(side, at));
+            std::iter::once(name.to_owned()).chain(cells).collect()
+        });
+        let headings: Vec<&str> = std::iter::once("")
+            .chain(SIDE.iter().map(|(heading, _)| *heading))
+            .collect();
+        let changes = found["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let rows = changes
+            .iter()
+            .map(|change| CHANGES.iter().map(|(_, at)| control::cell(change, at)).collect());
+        let mut text = format!(
+            "{}\n\n{}",
+            output::table(&headings, sides),
+            output::table(&CHANGES.map(|(heading, _)| heading), rows)
+        );
+        if changes.is_empty() {
+            text.push_str("\nnothing differs");
+        }
+        if found["more"] == true {
+            text.push_str("\nthere are more");
+        }
+        text
+    })
 }
 
 /// The flags as a search.

@@ -1,12 +1,16 @@
-//! `sagaline schedule …`: start sagas by the clock.
+//! `sagaline schedule …`: start sagas by the clock, through mission control where one is named, else through the engine's own
+//! HTTP API.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use orchestrator::client::{EngineClient, Firing, Overlap, Schedule, ScheduleSpec};
+use workflows::ids::Timestamp;
 
-use super::arguments;
+use super::control::Sure;
 use super::saga::{Engine, text_of};
+use super::{arguments, schedule_control};
 use crate::cli::Global;
 use crate::output::{self, Row};
 
@@ -18,14 +22,27 @@ pub enum ScheduleCommand {
         #[command(flatten)]
         engine: Engine,
     },
-    /// Create a schedule.
+    /// Show a schedule.
+    Show(Name),
+    /// Create a schedule; through the engine's own API.
     Create(Create),
     /// Stop a schedule's firings.
-    Pause(Name),
+    Pause(Deed),
     /// Let a paused schedule fire again. What was due meanwhile is not made up for.
-    Resume(Name),
+    Resume(Deed),
     /// Fire a schedule now, beside its plan.
-    Run(Name),
+    Run(Deed),
+    /// Fire a schedule for each of its past due times in a range that has not fired.
+    Backfill {
+        #[command(flatten)]
+        deed: Deed,
+        /// From this instant on: RFC 3339, or a time ago such as 2h.
+        #[arg(long, value_name = "WHEN", value_parser = arguments::instant)]
+        from: Timestamp,
+        /// Until before this instant.
+        #[arg(long, value_name = "WHEN", value_parser = arguments::instant)]
+        to: Timestamp,
+    },
     /// Show a schedule's latest firings.
     Firings {
         #[command(flatten)]
@@ -40,9 +57,21 @@ pub enum ScheduleCommand {
 #[derive(Debug, Args)]
 pub struct Name {
     /// The schedule.
-    name: String,
+    pub name: String,
     #[command(flatten)]
     engine: Engine,
+}
+
+/// A schedule, and why something is done to it.
+#[derive(Debug, Args)]
+pub struct Deed {
+    #[command(flatten)]
+    pub name: Name,
+    /// Why; mission control wants to know.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    pub sure: Sure,
 }
 
 /// `schedule create`.
@@ -103,14 +132,20 @@ impl From<OverlapArgument> for Overlap {
     }
 }
 
-/// Does it.
+/// Does it: through mission control where one is named, else through the engine's own API.
 pub async fn run(global: &Global, command: ScheduleCommand) -> anyhow::Result<()> {
+    let engine = command.engine();
+    if let Some(client) = engine.mission(global)? {
+        return schedule_control::run(global, &client, command).await;
+    }
+    let client = engine.client(global)?;
     match command {
-        ScheduleCommand::List { engine } => {
-            output::print_list(global.output, &engine.client(global)?.schedules().await?)
+        ScheduleCommand::List { engine: _ } => output::print_list(global.output, &client.schedules().await?),
+        ScheduleCommand::Show(Name { name, engine: _ }) => {
+            let found = client.schedule(&name).await?;
+            print_schedule(global, &found.with_context(|| format!("there is no schedule {name}"))?)
         }
         ScheduleCommand::Create(create) => {
-            let client = create.engine.client(global)?;
             let spec = ScheduleSpec {
                 name: create.name,
                 cron: create.cron,
@@ -125,22 +160,38 @@ pub async fn run(global: &Global, command: ScheduleCommand) -> anyhow::Result<()
             };
             print_schedule(global, &client.create_schedule(spec).await?)
         }
-        ScheduleCommand::Pause(Name { name, engine }) => {
-            print_schedule(global, &engine.client(global)?.pause_schedule(&name, true).await?)
-        }
-        ScheduleCommand::Resume(Name { name, engine }) => {
-            print_schedule(global, &engine.client(global)?.pause_schedule(&name, false).await?)
-        }
-        ScheduleCommand::Run(Name { name, engine }) => {
-            let firing = engine.client(global)?.run_schedule(&name).await?;
+        ScheduleCommand::Pause(deed) => print_schedule(global, &client.pause_schedule(&deed.name.name, true).await?),
+        ScheduleCommand::Resume(deed) => print_schedule(global, &client.pause_schedule(&deed.name.name, false).await?),
+        ScheduleCommand::Run(deed) => {
+            let firing = client.run_schedule(&deed.name.name).await?;
             output::print_one(global.output, &firing, |firing| {
                 output::table(Firing::HEADINGS, [firing.cells()])
             })
         }
-        ScheduleCommand::Firings {
-            name: Name { name, engine },
-            limit,
-        } => output::print_list(global.output, &engine.client(global)?.firings(&name, limit).await?),
+        ScheduleCommand::Backfill { deed, from, to } => {
+            deed.sure.ask(&format!("backfill the schedule {}?", deed.name.name))?;
+            let firings = client.backfill_schedule(&deed.name.name, from, to).await?;
+            output::print_list(global.output, &firings)
+        }
+        ScheduleCommand::Firings { name, limit } => {
+            output::print_list(global.output, &client.firings(&name.name, limit).await?)
+        }
+    }
+}
+
+impl ScheduleCommand {
+    /// Whom it asks.
+    fn engine(&self) -> Engine {
+        let engine = match self {
+            ScheduleCommand::List { engine } => engine,
+            ScheduleCommand::Show(name) | ScheduleCommand::Firings { name, limit: _ } => &name.engine,
+            ScheduleCommand::Create(create) => &create.engine,
+            ScheduleCommand::Pause(deed)
+            | ScheduleCommand::Resume(deed)
+            | ScheduleCommand::Run(deed)
+            | ScheduleCommand::Backfill { deed, from: _, to: _ } => &deed.name.engine,
+        };
+        engine.clone()
     }
 }
 

@@ -4,18 +4,23 @@
 //! redaction and the same second person.
 
 mod campaigns;
+mod openapi;
+mod places;
 mod problem;
-mod queues;
 mod sagas;
 mod trail;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::Operator;
 use crate::app::Mission;
@@ -49,28 +54,68 @@ struct Before {
     before: Option<i64>,
 }
 
-/// The routes, to be nested under `/api`.
+/// A page of a list.
+#[derive(Serialize, JsonSchema)]
+struct Items<T, N = i64> {
+    /// The items.
+    items: Vec<T>,
+    /// Where the next page begins; none: there is no other.
+    next: Option<N>,
+}
+
+impl<T> Items<T> {
+    /// All of them on one page.
+    fn all(items: Vec<T>) -> Self {
+        Items { items, next: None }
+    }
+}
+
+/// What came of a deed.
+#[derive(Serialize, JsonSchema)]
+struct Outcome {
+    /// In words.
+    outcome: String,
+}
+
+/// The routes, to be nested under `/api`. Each is in the API's description by the same line that makes it a route.
 pub fn router(mission: Mission) -> Router<Mission> {
-    Router::new()
-        .route("/sagas", get(sagas::list))
-        .route("/sagas/{id}", get(sagas::show))
-        .route("/sagas/{id}/journal", get(sagas::journal))
-        .route("/sagas/{id}/dry-run", post(sagas::dry_run))
-        .route("/sagas/{id}/commands", post(sagas::command))
-        .route("/stuck", get(trail::stuck))
-        .route("/campaigns", get(campaigns::list).post(campaigns::create))
-        .route("/campaigns/{id}", get(campaigns::show))
-        .route("/campaigns/{id}/items", get(campaigns::items))
-        .route("/campaigns/{id}/{steer}", post(campaigns::steer))
-        .route("/approvals", get(trail::approvals))
-        .route("/approvals/{id}", get(trail::approval).post(trail::decide))
-        .route("/audit", get(trail::audit))
-        .route("/queues", get(queues::list))
-        .route("/queues/{queue}", post(queues::change))
-        .route("/workers", get(queues::workers))
+    let (router, description) = routes().split_for_parts();
+    let description: Arc<str> = openapi::complete(description).to_string().into();
+    router
+        .merge(openapi::route(description))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
         .layer(from_fn_with_state(mission, bearer))
+}
+
+/// The API's description, OpenAPI 3.1.
+pub fn description() -> serde_json::Value {
+    openapi::complete(routes().into_openapi())
+}
+
+fn routes() -> OpenApiRouter<Mission> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sagas::list))
+        .routes(routes!(sagas::show))
+        .routes(routes!(sagas::journal))
+        .routes(routes!(sagas::difference))
+        .routes(routes!(sagas::dry_run))
+        .routes(routes!(sagas::command))
+        .routes(routes!(trail::stuck))
+        .routes(routes!(campaigns::list, campaigns::create))
+        .routes(routes!(campaigns::show))
+        .routes(routes!(campaigns::items))
+        .routes(routes!(campaigns::steer))
+        .routes(routes!(trail::approvals))
+        .routes(routes!(trail::approval, trail::decide))
+        .routes(routes!(trail::audit))
+        .routes(routes!(places::queues))
+        .routes(routes!(places::steer_queue))
+        .routes(routes!(places::workers))
+        .routes(routes!(places::schedules))
+        .routes(routes!(places::schedule))
+        .routes(routes!(places::firings))
+        .routes(routes!(places::act))
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

@@ -1,19 +1,26 @@
 //! Sagas: lists, each one, its journal, what can be done to it.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use orchestrator::store::reads::{self, SagaSummary};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use workflows::StepView;
+use workflows::event::Event;
 use workflows::ids::SagaId;
+use workflows::state::{Status, StepError};
 
 use super::problem::ApiError;
-use super::{Answer, Body, Path, Query};
+use super::{Answer, Body, Items, Outcome, Path, Query};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::approvals::Asked;
+use crate::comparison::{self, With};
 use crate::deeds::{self, Deed};
 use crate::error::PageError;
 use crate::limits::{API_PAGE_MAX, PAGE_SAGAS};
@@ -32,7 +39,78 @@ pub struct Wanted {
     limit: Option<u32>,
 }
 
-/// A page of the list, newest first.
+/// A saga of a list.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SagaItem {
+    /// Its id.
+    id: SagaId,
+    /// Its workflow.
+    workflow: String,
+    /// The workflow's version.
+    version: u32,
+    /// What it is doing.
+    status: Status,
+    /// What it is about.
+    business_key: Option<String>,
+    /// Its labels.
+    tags: BTreeMap<String, String>,
+    /// The end of its journal.
+    seq: u64,
+    /// When it was accepted, RFC 3339.
+    created_at: String,
+    /// When it last changed, RFC 3339.
+    updated_at: String,
+    /// When it ended, RFC 3339.
+    ended_at: Option<String>,
+    /// Where it fails, or has failed.
+    failure_step: Option<String>,
+    /// How.
+    failure_code: Option<String>,
+}
+
+/// A page of sagas.
+#[derive(Serialize, JsonSchema)]
+pub struct SagaPage {
+    /// The sagas.
+    items: Vec<SagaItem>,
+    /// The next page's `after`.
+    next: Option<SagaId>,
+    /// No index narrows this search, so it looks back one day only.
+    cut: bool,
+}
+
+/// Where a saga stands.
+#[derive(Serialize, JsonSchema)]
+pub struct SagaDetail {
+    #[serde(flatten)]
+    item: SagaItem,
+    /// Why it stands where it stands, and what is next, in sentences.
+    standing: Vec<String>,
+    /// Its input; redacted for viewers.
+    input: Value,
+    /// Its output; likewise.
+    output: Value,
+    /// Each step that has begun.
+    steps: Vec<StepView>,
+    /// The point of no return is behind it.
+    pivoted: bool,
+    /// Why it ends or ended.
+    reason: Option<String>,
+    /// The error that made it end.
+    error: Option<StepError>,
+}
+
+/// A page of the list
+///
+/// By a search as on the page: `workflow:booking status:stuck error:card_declined`.
+#[utoipa::path(get, path = "/sagas", tag = "sagas",
+    params(("q" = Option<String>, Query, description = "The search"),
+           ("after" = Option<String>, Query, description = "The last saga of the page before"),
+           ("limit" = Option<u32>, Query, description = "1 to 500; 50 if left out")),
+    responses(
+    (status = 200, description = "Newest first, or as the search says", body = ref("#/components/schemas/SagaPage")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn list(State(mission): State<Mission>, Query(wanted): Query<Wanted>) -> Answer {
     let limit = wanted.limit.unwrap_or(PAGE_SAGAS).clamp(1, API_PAGE_MAX);
     let search = search::parse(&wanted.q, mission.engine.now()).map_err(PageError::Invalid)?;
@@ -54,21 +132,37 @@ pub async fn list(State(mission): State<Mission>, Query(wanted): Query<Wanted>) 
     for saga in found {
         items.push(summary(&mission, saga).await?);
     }
-    Ok(Json(json!({"items": items, "next": next, "cut": search.cut})).into_response())
+    let cut = search.cut;
+    Ok(Json(SagaPage { items, next, cut }).into_response())
 }
 
-async fn summary(mission: &Mission, saga: SagaSummary) -> Result<Value, PageError> {
+async fn summary(mission: &Mission, saga: SagaSummary) -> Result<SagaItem, PageError> {
     // From memory, but for a definition's first saga.
     let version = mission.engine.definitions().by_id(saga.definition_id).await?.version();
-    Ok(json!({
-        "id": saga.id, "workflow": saga.workflow, "version": version, "status": saga.status.as_str(),
-        "businessKey": saga.business_key, "tags": saga.tags, "seq": saga.seq,
-        "createdAt": saga.created_at.to_rfc3339(), "updatedAt": saga.updated_at.to_rfc3339(),
-        "endedAt": saga.ended_at.map(|at| at.to_rfc3339()),
-        "failureStep": saga.failure_step, "failureCode": saga.failure_code}))
+    Ok(SagaItem {
+        id: saga.id,
+        workflow: saga.workflow,
+        version,
+        status: saga.status,
+        business_key: saga.business_key,
+        tags: saga.tags,
+        seq: saga.seq,
+        created_at: saga.created_at.to_rfc3339(),
+        updated_at: saga.updated_at.to_rfc3339(),
+        ended_at: saga.ended_at.map(|at| at.to_rfc3339()),
+        failure_step: saga.failure_step,
+        failure_code: saga.failure_code,
+    })
 }
 
-/// One saga, with its journal's end as its `ETag`.
+/// One saga
+///
+/// Its `ETag` is the end of its journal, for `If-Match` of commands.
+#[utoipa::path(get, path = "/sagas/{id}", tag = "sagas",
+    params(("id" = String, Path, description = "The saga")),
+    responses(
+    (status = 200, description = "Where it stands", body = ref("#/components/schemas/SagaDetail")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn show(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -89,11 +183,16 @@ pub async fn show(
         error.details = seen(&error.details, &operator);
     }
     let tag = etag(record.summary.seq);
-    let mut body = summary(&mission, record.summary).await?;
-    body["standing"] = json!(sentences);
-    for field in ["input", "output", "steps", "pivoted", "reason", "error"] {
-        body[field] = json!(view)[field].take();
-    }
+    let body = SagaDetail {
+        item: summary(&mission, record.summary).await?,
+        standing: sentences,
+        input: view.input,
+        output: view.output,
+        steps: view.steps,
+        pivoted: view.pivoted,
+        reason: view.reason,
+        error: view.error,
+    };
     Ok(([(header::ETAG, tag)], Json(body)).into_response())
 }
 
@@ -110,7 +209,42 @@ pub struct After {
     limit: Option<u32>,
 }
 
-/// A page of its journal, oldest first.
+/// Who gave a command, and why.
+#[derive(Serialize, JsonSchema)]
+pub struct Given {
+    /// Who.
+    by: String,
+    /// Why.
+    reason: String,
+}
+
+/// An entry of a journal.
+#[derive(Serialize, JsonSchema)]
+pub struct JournalEntry {
+    /// Its number.
+    seq: u64,
+    /// When, RFC 3339.
+    at: String,
+    /// What happened.
+    kind: String,
+    /// To which step.
+    step: Option<String>,
+    /// Who wanted it, if it is a command.
+    command: Option<Given>,
+    /// Topics of the domain events that it published.
+    published: Vec<String>,
+    /// All of it; redacted for viewers.
+    event: Value,
+}
+
+/// A page of its journal, oldest first
+#[utoipa::path(get, path = "/sagas/{id}/journal", tag = "sagas",
+    params(("id" = String, Path, description = "The saga"),
+           ("after" = Option<u64>, Query, description = "Only what came after this entry"),
+           ("limit" = Option<u32>, Query, description = "1 to 500; 500 if left out")),
+    responses(
+    (status = 200, description = "Entries", body = ref("#/components/schemas/Journal")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn journal(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -124,23 +258,61 @@ pub async fn journal(
         .last()
         .map(|last| last.seq)
         .filter(|last| *last < record.summary.seq);
-    let items: Vec<Value> = found
-        .into_iter()
-        .map(|entry| {
-            let topics: Vec<&str> = entry.facts.iter().map(|fact| fact.topic.as_str()).collect();
-            let by = match &entry.event {
-                workflows::event::Event::Command(command) => json!({"by": command.by, "reason": command.reason}),
-                _other => Value::Null,
-            };
-            json!({"seq": entry.seq, "at": entry.at.to_rfc3339(), "kind": entry.kind, "step": entry.step,
-                   "command": by, "published": topics, "event": seen(&json!(entry.event), &operator)})
-        })
-        .collect();
-    Ok(Json(json!({"items": items, "next": next})).into_response())
+    let items = found.into_iter().map(|entry| {
+        let command = match &entry.event {
+            Event::Command(command) => Some(Given {
+                by: command.by.clone(),
+                reason: command.reason.clone(),
+            }),
+            _other => None,
+        };
+        JournalEntry {
+            seq: entry.seq,
+            at: entry.at.to_rfc3339(),
+            command,
+            published: entry.facts.into_iter().map(|fact| fact.topic).collect(),
+            event: seen(&json!(entry.event), &operator),
+            kind: entry.kind,
+            step: entry.step,
+        }
+    });
+    let items = items.collect();
+    Ok(Json(Items { items, next }).into_response())
 }
 
-/// What is to be done.
+/// With what a saga's attempt is compared.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    step: Option<String>,
+    #[serde(default)]
+    with: String,
+}
+
+/// What differs between two attempts at a step
+///
+/// The saga's last one, beside the one before it, that of another saga, or that of the last saga that passed the step.
+#[utoipa::path(get, path = "/sagas/{id}/difference", tag = "sagas",
+    params(("id" = String, Path, description = "The saga"),
+           ("step" = Option<String>, Query, description = "Left out: the step that failed, or was tried last"),
+           ("with" = Option<String>, Query, description = "`previous`, `passed` or the id of a saga; left out: the attempt before, or where there is none the last saga that passed")),
+    responses(
+    (status = 200, description = "Where they differ; values are redacted for viewers", body = ref("#/components/schemas/Compared")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
+pub async fn difference(
+    State(mission): State<Mission>,
+    Extension(operator): Extension<Operator>,
+    Path(id): Path<String>,
+    Query(Beside { step, with }): Query<Beside>,
+) -> Answer {
+    let (record, _) = load(&mission, &id).await?;
+    let with = With::parse(&with)?;
+    let found = comparison::compare(&mission, record.summary.id, step.as_deref(), with, &operator).await?;
+    Ok(Json(found).into_response())
+}
+
+/// What is to be done to a saga.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Wish {
     /// `retry`, `skip`, `cancel`, `compensate`, `pause`, `resume`, `signal` or `note`.
@@ -168,7 +340,32 @@ impl Wish {
     }
 }
 
-/// What would come of it.
+/// What would come of something.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// It can be done.
+    possible: bool,
+    /// If so, what would come of it, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consequences: Vec<String>,
+    /// And whether a second person has to agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_approval: Option<bool>,
+    /// If not, why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// What would come of it
+///
+/// By the engine's own pure function on the saga's state; nothing is done. For operators.
+#[utoipa::path(post, path = "/sagas/{id}/dry-run", tag = "sagas",
+    params(("id" = String, Path, description = "The saga")),
+    request_body(content = ref("#/components/schemas/Wish"), content_type = "application/json"),
+    responses(
+    (status = 200, description = "What would be", body = ref("#/components/schemas/DryRun")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn dry_run(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -182,14 +379,33 @@ pub async fn dry_run(
     let found = deeds::consequences(&mission, &record, &definition, &deed, &operator.name);
     let tag = etag(record.summary.seq);
     let body = match found {
-        Ok(consequences) => json!({"possible": true, "consequences": consequences,
-                                   "needsApproval": deed.needs_second_person(&mission)}),
-        Err(why) => json!({"possible": false, "why": why}),
+        Ok(consequences) => DryRun {
+            possible: true,
+            consequences,
+            needs_approval: Some(deed.needs_second_person(&mission)),
+            why: None,
+        },
+        Err(why) => DryRun {
+            possible: false,
+            consequences: Vec::new(),
+            needs_approval: None,
+            why: Some(why),
+        },
     };
     Ok(([(header::ETAG, tag)], Json(body)).into_response())
 }
 
-/// Does it, if the saga is still where `If-Match` says; without one, wherever it is.
+/// Does it
+///
+/// If the saga is still where `If-Match` says; without one, wherever it is. For operators; what is grave waits for a second person.
+#[utoipa::path(post, path = "/sagas/{id}/commands", tag = "sagas",
+    params(("id" = String, Path, description = "The saga"),
+           ("If-Match" = Option<String>, Header, description = "The `ETag` of the saga as it was looked at")),
+    request_body(content = ref("#/components/schemas/Wish"), content_type = "application/json"),
+    responses(
+    (status = 200, description = "Done", body = ref("#/components/schemas/Outcome")),
+    (status = 202, description = "It waits for a second person", body = ref("#/components/schemas/Pending")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn command(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -201,15 +417,27 @@ pub async fn command(
     let (saga, current) = (record.summary.id, record.summary.seq);
     let deed = wish.deed(if_match(&headers)?.unwrap_or(current));
     match deeds::ask_or_do(&mission, &operator, saga, &deed).await? {
-        Asked::Done(outcome) => Ok(Json(json!({"outcome": outcome})).into_response()),
+        Asked::Done(outcome) => Ok(Json(Outcome { outcome }).into_response()),
         Asked::Pending(request) => Ok(pending(request)),
     }
 }
 
 /// It waits for a second person.
+#[derive(Serialize, JsonSchema)]
+pub struct Pending {
+    /// So much in words.
+    outcome: &'static str,
+    /// The request.
+    approval: i64,
+}
+
+/// The answer that says so.
 pub fn pending(request: i64) -> Response {
     let location = HeaderValue::from_str(&format!("/api/approvals/{request}")).expect("a path of digits");
-    let body = json!({"outcome": "waits for a second person", "approval": request});
+    let body = Pending {
+        outcome: "waits for a second person",
+        approval: request,
+    };
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response()
 }
 

@@ -3,10 +3,11 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Before, Body, Path, Query};
+use super::{Answer, Before, Body, Items, Outcome, Path, Query};
 use crate::access::Operator;
 use crate::app::Mission;
 use crate::approvals::{self, Approval, Decision};
@@ -17,17 +18,49 @@ use crate::paging::{self, NEWEST};
 use crate::store::approvals as store;
 use crate::store::audit as entries;
 
-/// What is in trouble, by fingerprint: the inbox.
+/// Sagas that are stuck in the same way.
+#[derive(Serialize, JsonSchema)]
+pub struct StuckGroup {
+    /// Their workflow.
+    workflow: String,
+    /// Its version.
+    version: u32,
+    /// Where they fail.
+    step: String,
+    /// How.
+    code: String,
+    /// In which way they are stuck, in words.
+    kind: &'static str,
+    /// How many.
+    sagas: i64,
+    /// When the first of them changed last.
+    first: DateTime<Utc>,
+    /// When the last of them did.
+    last: DateTime<Utc>,
+    /// Names the group.
+    fingerprint: String,
+}
+
+/// What is in trouble, by fingerprint: the inbox
+#[utoipa::path(get, path = "/stuck", tag = "sagas",
+    responses(
+    (status = 200, description = "The worst first", body = ref("#/components/schemas/Stuck")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn stuck(State(mission): State<Mission>) -> Answer {
     // As it is now: a script that has just done something must not be told how it was.
     let inbox = inbox::ask(&mission).await?;
-    let item = |group: &inbox::Group| {
-        let (_, kind) = group.kind.words();
-        json!({"workflow": group.workflow, "version": group.version, "step": group.step, "code": group.code, "kind": kind,
-               "sagas": group.sagas, "first": group.first, "last": group.last, "fingerprint": group.fingerprint})
-    };
-    let items: Vec<Value> = inbox.groups.iter().map(item).collect();
-    Ok(Json(json!({"items": items, "next": null})).into_response())
+    let items = inbox.groups.into_iter().map(|group| StuckGroup {
+        kind: group.kind.words().1,
+        workflow: group.workflow,
+        version: group.version,
+        step: group.step,
+        code: group.code,
+        sagas: group.sagas,
+        first: group.first,
+        last: group.last,
+        fingerprint: group.fingerprint,
+    });
+    Ok(Json(Items::all(items.collect())).into_response())
 }
 
 /// Which requests.
@@ -40,7 +73,13 @@ pub struct Wanted {
     pending: bool,
 }
 
-/// Requests for approval, newest first.
+/// Requests for a second person's approval, the newest first
+#[utoipa::path(get, path = "/approvals", tag = "approvals",
+    params(("before" = Option<i64>, Query, description = "Only those before this one"),
+           ("pending" = Option<bool>, Query, description = "Only what can still be decided")),
+    responses(
+    (status = 200, description = "A page", body = ref("#/components/schemas/ApprovalPage")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn approvals(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -48,16 +87,21 @@ pub async fn approvals(
 ) -> Answer {
     let found = store::list(&mission.pool, pending, before.unwrap_or(NEWEST), PAGE_APPROVALS).await?;
     let next = paging::next(&found, PAGE_APPROVALS, |last| last.id);
-    let items: Vec<Value> = found.into_iter().map(|request| view(request, &operator)).collect();
-    Ok(Json(json!({"items": items, "next": next})).into_response())
+    let items = found.into_iter().map(|request| view(request, &operator)).collect();
+    Ok(Json(Items { items, next }).into_response())
 }
 
-fn view(mut request: Approval, operator: &Operator) -> Value {
+fn view(mut request: Approval, operator: &Operator) -> Approval {
     request.deed = seen(&request.deed, operator);
-    json!(request)
+    request
 }
 
-/// One request.
+/// One request
+#[utoipa::path(get, path = "/approvals/{id}", tag = "approvals",
+    params(("id" = i64, Path, description = "The request")),
+    responses(
+    (status = 200, description = "It", body = ref("#/components/schemas/Approval")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn approval(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -68,14 +112,22 @@ pub async fn approval(
 }
 
 /// A decision.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decided {
     /// `approve`, `reject` or `withdraw`.
     decision: String,
 }
 
-/// Decides.
+/// Decides a request
+///
+/// Approved, it is done at once. For approvers; one's own request can only be withdrawn.
+#[utoipa::path(post, path = "/approvals/{id}", tag = "approvals",
+    params(("id" = i64, Path, description = "The request")),
+    request_body(content = ref("#/components/schemas/Decided"), content_type = "application/json"),
+    responses(
+    (status = 200, description = "What came of it", body = ref("#/components/schemas/Outcome")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn decide(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -83,10 +135,15 @@ pub async fn decide(
     Body(Decided { decision }): Body<Decided>,
 ) -> Answer {
     let outcome = approvals::decide(&mission, &operator, id, Decision::parse(&decision)?).await?;
-    Ok(Json(json!({"outcome": outcome})).into_response())
+    Ok(Json(Outcome { outcome }).into_response())
 }
 
-/// The audit trail, newest first.
+/// The audit trail, the newest first
+#[utoipa::path(get, path = "/audit", tag = "audit",
+    params(("before" = Option<i64>, Query, description = "Only those before this one")),
+    responses(
+    (status = 200, description = "A page; details are redacted for viewers", body = ref("#/components/schemas/AuditPage")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn audit(
     State(mission): State<Mission>,
     Extension(operator): Extension<Operator>,
@@ -97,5 +154,5 @@ pub async fn audit(
     for entry in &mut found {
         entry.details = seen(&entry.details, &operator);
     }
-    Ok(Json(json!({"items": found, "next": next})).into_response())
+    Ok(Json(Items { items: found, next }).into_response())
 }

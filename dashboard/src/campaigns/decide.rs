@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::limits::{CAMPAIGN_BURST_MS, CAMPAIGN_SEND_MAX, FAILURES_JUDGED_MIN};
 
 /// Where a campaign is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Its sagas are being written down.

@@ -19,6 +19,7 @@ use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{EVENT_SHOWN_MAX, PAGE_JOURNAL, PAGE_NOTES};
+use crate::links::Link;
 use crate::store::audit::{self, Note};
 
 #[derive(Template)]
@@ -41,6 +42,7 @@ struct SagaPage {
     timeline: String,
     input: String,
     output: String,
+    links: Vec<Link>,
     steps: Vec<StepRow>,
     journal: Vec<JournalRow>,
     next: Option<u64>,
@@ -57,6 +59,8 @@ struct StepRow {
     standing: String,
     error: String,
     output: String,
+    /// Where its last attempt is compared; empty: it has none.
+    difference: String,
 }
 
 struct JournalRow {
@@ -127,7 +131,8 @@ pub async fn show(
         timeline: timeline::draw(&definition.compiled, summary.id, events, now).unwrap_or_default(),
         input: text::json(&view.input, &operator),
         output: text::json(&view.output, &operator),
-        steps: steps(&view, &operator),
+        links: mission.options.links.of(summary.id, &state, &view, &operator),
+        steps: steps(&view, &operator, summary.id),
         next: journal.last().map(|last| last.seq).filter(|last| *last < view.seq),
         journal: journal.into_iter().map(|entry| row(entry, &operator)).collect(),
         workflow: summary.workflow,
@@ -135,7 +140,7 @@ pub async fn show(
     })
 }
 
-fn steps(view: &SagaView, operator: &Operator) -> Vec<StepRow> {
+fn steps(view: &SagaView, operator: &Operator, id: SagaId) -> Vec<StepRow> {
     let row = |step: &workflows::StepView| StepRow {
         name: step.name.clone(),
         standing: step.progress.clone().unwrap_or_else(|| step.standing.clone()),
@@ -144,6 +149,15 @@ fn steps(view: &SagaView, operator: &Operator) -> Vec<StepRow> {
             .as_ref()
             .map_or_else(String::new, |error| format!("{}: {}", error.code, error.message)),
         output: text::json(&step.output, operator),
+        difference: match step.kind.as_str() {
+            "step" => {
+                let query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("step", &step.name)
+                    .finish();
+                format!("/sagas/{id}/difference?{query}")
+            }
+            _other => String::new(),
+        },
     };
     view.steps.iter().map(row).collect()
 }

@@ -4,10 +4,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use axum::{Extension, Form};
-use chrono::{DateTime, NaiveDateTime, Utc};
 use orchestrator::client::{EngineClient, Firing, LocalClient, Schedule};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Deserialize;
 use workflows::ids::Timestamp;
 
 use super::text::{self, ago};
@@ -15,8 +13,8 @@ use super::{Frame, Page, html};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
-use crate::limits::{PAGE_FIRINGS, REASON_MAX};
-use crate::store::audit;
+use crate::limits::PAGE_FIRINGS;
+use crate::schedules::{self, Wish, word};
 
 #[derive(Template)]
 #[template(path = "schedules.html")]
@@ -108,14 +106,6 @@ fn firing(firing: Firing) -> FiringRow {
     }
 }
 
-/// The word that stands for it in JSON.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _none => String::new(),
-    }
-}
-
 /// What the forms carry.
 #[derive(Deserialize)]
 pub struct Deed {
@@ -136,63 +126,7 @@ pub async fn act(
     Path(name): Path<String>,
     Form(deed): Form<Deed>,
 ) -> Page {
-    operator.must_be(Role::Operator)?;
-    let reason = deed.reason.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_MAX {
-        return Err(PageError::Invalid(format!("say why, in 1 to {REASON_MAX} characters")));
-    }
-    let wish = match deed.word.as_str() {
-        "pause" => Wish::Pause(true),
-        "resume" => Wish::Pause(false),
-        "run" => Wish::Run,
-        "backfill" => Wish::Backfill(instant(&deed.from)?, instant(&deed.to)?),
-        other => {
-            return Err(PageError::Invalid(format!(
-                "{other:?} is nothing that can be done to a schedule"
-            )));
-        }
-    };
-    let client = LocalClient::new(mission.engine.clone());
-    if client.schedule(&name).await?.is_none() {
-        return Err(PageError::NotFound(format!("the schedule {name}")));
-    }
-    let details = json!({"schedule": name, "from": deed.from, "to": deed.to});
-    let action = format!("schedule {}", deed.word);
-    // First the trail, then the deed: what isn't written down isn't done.
-    let trail = audit::begin_other(&mission.pool, &operator.name, &action, reason, details).await?;
-    let done = match wish {
-        Wish::Pause(paused) => client.pause_schedule(&name, paused).await.map(|_| "done".to_owned()),
-        Wish::Run => client
-            .run_schedule(&name)
-            .await
-            .map(|firing| format!("done: {}", word(&firing.outcome))),
-        Wish::Backfill(from, to) => client
-            .backfill_schedule(&name, from, to)
-            .await
-            .map(|firings| format!("done: {} firings", firings.len())),
-    };
-    let outcome = match &done {
-        Ok(outcome) => outcome.clone(),
-        Err(error) => format!("refused: {error}"),
-    };
-    audit::finish(&mission.pool, trail, &outcome).await?;
-    done?;
+    let wish = Wish::parse(&deed.word, &deed.from, &deed.to)?;
+    schedules::act(&mission, &operator, &name, wish, &deed.reason).await?;
     Ok(Redirect::to(&format!("/schedules/{name}")).into_response())
-}
-
-enum Wish {
-    Pause(bool),
-    Run,
-    Backfill(Timestamp, Timestamp),
-}
-
-/// `2026-12-01T10:00`, with seconds or without, in UTC.
-fn instant(text: &str) -> Result<Timestamp, PageError> {
-    let formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
-    let read = formats
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-    let at: Option<DateTime<Utc>> = read.map(|at| at.and_utc());
-    at.map(Timestamp::from)
-        .ok_or_else(|| PageError::Invalid(format!("{text:?} is no time like 2026-12-01T10:00 (UTC)")))
 }

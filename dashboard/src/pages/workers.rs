@@ -5,7 +5,6 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use axum::{Extension, Form};
 use serde::Deserialize;
-use workflows::ids::Timestamp;
 
 use super::text::ago;
 use super::{Frame, Page, html};
@@ -35,7 +34,7 @@ struct Row {
     waiting: String,
     lag: String,
     deserted: bool,
-    workers: usize,
+    workers: Option<usize>,
     in_flight: u64,
     members: Option<Vec<String>>,
 }
@@ -69,16 +68,12 @@ pub async fn show(State(mission): State<Mission>, Extension(operator): Extension
     html(&QueuesPage {
         frame: Frame::new(&operator, "queues"),
         workers: workers.collect(),
-        rows: queue_control::list(&mission)
-            .await?
-            .into_iter()
-            .map(|standing| row(standing, now))
-            .collect(),
+        rows: queue_control::list(&mission).await?.into_iter().map(row).collect(),
         may_act: operator.role >= Role::Operator,
     })
 }
 
-fn row(standing: Standing, now: Timestamp) -> Row {
+fn row(standing: Standing) -> Row {
     let said = standing.changed_by.map(|by| {
         let (reason, at) = (
             standing.reason.unwrap_or_default(),
@@ -86,9 +81,7 @@ fn row(standing: Standing, now: Timestamp) -> Row {
         );
         format!("{by}, {at}: {reason}")
     });
-    let since = standing
-        .waiting_since
-        .map(|since| format!(", the first since {}", ago(since, now)));
+    let since = standing.waiting_since.map(|since| format!(", the first since {since}"));
     let more = if standing.waiting < COUNT_MAX { "" } else { " or more" };
     Row {
         segment: form_urlencoded::byte_serialize(standing.queue.as_bytes()).collect(),

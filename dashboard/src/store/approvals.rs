@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 /// A request, and what became of it.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
     /// Its number.

@@ -55,7 +55,8 @@ pub async fn record(
 }
 
 /// A row of the trail.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "AuditEntry")]
 pub struct Entry {
     /// Its number.
     pub id: i64,

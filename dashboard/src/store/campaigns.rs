@@ -455,7 +455,7 @@ pub async fn forget_items(pool: &PgPool, keep_seconds: f64) -> Result<u64, sqlx:
 }
 
 /// Items in the same state for the same reason.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Where they are.
@@ -488,7 +488,7 @@ pub async fn groups(pool: &PgPool, id: i64, limit: i64) -> Result<Vec<Group>, sq
 }
 
 /// How many items are in a state.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateCount {
     /// The state.
@@ -514,7 +514,7 @@ pub async fn states(pool: &PgPool, id: i64) -> Result<Vec<StateCount>, sqlx::Err
 }
 
 /// An item, for people.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemRow {
     /// Its place.

@@ -1,10 +1,12 @@
-//! What campaigns ask of the engine's tables: many sagas at once, by their ids.
+//! What campaigns and comparisons ask of the engine's tables.
 
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 use workflows::event::Event;
 use workflows::ids::SagaId;
 use workflows::state::State;
+
+use crate::limits::{PASSED_AMONG, PASSED_ASKED};
 
 /// A saga's state.
 pub struct Current {
@@ -75,6 +77,32 @@ pub async fn entries(pool: &PgPool, ids: &[Uuid], seqs: &[i64]) -> Result<Vec<(S
             Ok((SagaId(row.try_get("saga_id")?), event))
         })
         .collect()
+}
+
+/// The newest saga of a workflow, other than `except`, whose step has succeeded at running; among the newest [`PASSED_AMONG`].
+pub async fn last_passed(
+    pool: &PgPool,
+    workflow: &str,
+    step: &str,
+    except: SagaId,
+) -> Result<Option<SagaId>, sqlx::Error> {
+    let found: Option<Uuid> = sqlx::query_scalar(
+        "select asked.id from \
+           (select newest.id from (select id, workflow, failure_step from saga.sagas order by id desc limit $4) as newest \
+            where newest.workflow = $1 and newest.failure_step is distinct from $2 and newest.id <> $3 \
+            order by newest.id desc limit $5) as asked \
+         where exists (select from saga.journal j \
+                       where j.saga_id = asked.id and j.step = $2 and j.kind = 'step_succeeded') \
+         order by asked.id desc limit 1",
+    )
+    .bind(workflow)
+    .bind(step)
+    .bind(except.0)
+    .bind(PASSED_AMONG)
+    .bind(PASSED_ASKED)
+    .fetch_optional(pool)
+    .await?;
+    Ok(found.map(SagaId))
 }
 
 fn saga(row: &sqlx::postgres::PgRow) -> Result<Current, sqlx::Error> {

@@ -399,3 +399,43 @@ async fn an_edited_input_must_have_the_announced_shape() {
     }
     control.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sagas_page_leads_to_what_is_different_and_elsewhere() {
+    let links = "Booking=https://shop.example/bookings/{saga} Card=https://bank.example/{input.card} \
+                 Paid=https://bank.example/paid/{steps.work.paid} Trace=https://traces.example/{trace}";
+    let control = Control::start_with(dashboard::Options {
+        links: dashboard::Links::parse(links).unwrap(),
+        ..dashboard::Options::default()
+    })
+    .await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let well = control.saga("stubborn", json!({"about": "k", "card": "1"})).await;
+    let output = json!({"paid": HOSTILE});
+    control.answer(well, "work", Outcome::Succeeded { output }).await;
+    let page = browser.page(&format!("/sagas/{well}")).await;
+    harmless(&page);
+    assert!(
+        page.contains(&format!("https://shop.example/bookings/{well}")),
+        "{page}"
+    );
+    assert!(page.contains("https://bank.example/paid/%"), "{page}");
+    assert!(!page.contains("traces.example"), "there is no trace: {page}");
+    let saga = stuck(&control).await;
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(page.contains("https://bank.example/4242"), "{page}");
+    assert!(page.contains(&format!("/sagas/{saga}/difference?step=work")), "{page}");
+    let path = format!("/sagas/{saga}/difference?step=work");
+    let page = browser.page(&path).await;
+    harmless(&page);
+    assert!(
+        page.contains("tried only once") && page.contains(&well.to_string()),
+        "{page}"
+    );
+    assert!(page.contains("/input/card") && page.contains("4242"), "{page}");
+    let mut viewer = control.logged_in("vera", Role::Viewer).await;
+    let page = viewer.page(&path).await;
+    assert!(!page.contains("4242"), "{page}");
+    assert!(!viewer.page(&format!("/sagas/{saga}")).await.contains("bank.example"));
+    control.stop().await;
+}

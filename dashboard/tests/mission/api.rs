@@ -34,7 +34,7 @@ impl Program {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>, if_match: Option<&str>) -> Response {
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, if_match: Option<&str>) -> Response {
         let mut request = self
             .client
             .request(method, format!("{}/api{path}", self.base))
@@ -67,7 +67,7 @@ async fn told(answer: Response) -> (StatusCode, Value) {
     (status, answer.json().await.unwrap())
 }
 
-async fn stuck(control: &Control) -> SagaId {
+pub async fn stuck(control: &Control) -> SagaId {
     let saga = control
         .saga("stubborn", json!({"about": "k", "card": "4242", "totalCents": 500}))
         .await;

@@ -8,6 +8,7 @@ mod campaigns;
 mod client;
 mod control;
 mod inbox;
+mod openapi;
 mod places;
 mod queues;
 mod sagas;
