@@ -293,6 +293,18 @@ CREATE TABLE saga.activities (
     announced_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE saga.counts (
+    minute timestamp with time zone NOT NULL,
+    workflow text NOT NULL,
+    kind text NOT NULL,
+    sagas bigint NOT NULL,
+    money_cents bigint NOT NULL,
+    items bigint NOT NULL,
+    CONSTRAINT counts_kind_check CHECK ((kind = ANY (ARRAY['started'::text, 'completed'::text, 'undone'::text, 'failing'::text]))),
+    CONSTRAINT counts_sagas_check CHECK ((sagas >= 0))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE saga.definitions (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -709,6 +721,9 @@ ALTER TABLE ONLY ops.views
 
 ALTER TABLE ONLY saga.activities
     ADD CONSTRAINT activities_pkey PRIMARY KEY (queue, activity);
+
+ALTER TABLE ONLY saga.counts
+    ADD CONSTRAINT counts_pkey PRIMARY KEY (minute, workflow, kind);
 
 ALTER TABLE ONLY saga.definitions
     ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);

@@ -54,6 +54,7 @@ impl EngineParts {
         stop: CancellationToken,
     ) -> anyhow::Result<EngineParts> {
         let options = EngineOptions {
+            worth: Some(worth),
             drain_timeout: settings.drain,
             ..EngineOptions::default()
         };
@@ -79,6 +80,18 @@ impl EngineParts {
         let _ = self.schedules.await;
         self.engine.shutdown().await;
     }
+}
+
+/// What a booking is worth, and for how many seats.
+fn worth(workflow: &str, input: &serde_json::Value) -> (i64, i64) {
+    if workflow != booking::NAME {
+        return (0, 0);
+    }
+    let seats = input["seatIds"].as_array().map_or(0, Vec::len);
+    (
+        input["totalCents"].as_i64().unwrap_or_default(),
+        i64::try_from(seats).unwrap_or_default(),
+    )
 }
 
 /// How careful mission control is.

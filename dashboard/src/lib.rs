@@ -20,6 +20,7 @@ mod inbox;
 mod layers;
 mod limits;
 mod links;
+pub mod lists;
 mod pages;
 mod paging;
 mod queue_control;

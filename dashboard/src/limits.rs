@@ -66,6 +66,8 @@ pub const LIVE_LOOK: Duration = Duration::from_secs(1);
 pub const LIVE_TICK: Duration = Duration::from_secs(5);
 /// How often a stream asks whether its session goes on.
 pub const LIVE_SESSION_LOOK: Duration = Duration::from_secs(30);
+/// Hours that the overview's sales go back: an on-sale and what came after it.
+pub const SALES_HOURS: u32 = 24;
 /// Minutes in the overview's charts.
 pub const CHART_MINUTES: usize = 30;
 /// Live sagas of each status whose state is read to see at which step they are: the newest. A state has some kilobytes.

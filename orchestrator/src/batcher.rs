@@ -13,10 +13,11 @@ use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
 use workflows::event::Event;
 use workflows::ids::{SagaId, Timestamp};
-use workflows::state::State;
+use workflows::state::{State, Status};
 
 use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
+use crate::counts::{Counts, Tally};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::gates::Gates;
@@ -51,6 +52,7 @@ pub(crate) struct Shell {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) gates: Gates,
     pub(crate) presence: Presence,
+    pub(crate) counts: Counts,
 }
 
 /// Takes items until `drain` is dropped, and then until the channel is empty and everything taken is done.
@@ -407,6 +409,7 @@ impl Shell {
             metrics::counter!("sagaline_transitions_total", "workflow" => definition.name().to_owned(), "kind" => kind)
                 .increment(count);
         }
+        self.count(&after, now);
         self.tell_waiters(&after, now);
         self.cache.put(
             after
@@ -435,6 +438,27 @@ impl Shell {
                 }
             });
         }
+    }
+
+    /// What a batch has done to its sagas, for figures.
+    fn count(&self, after: &[After], now: Timestamp) {
+        let mut tally = Tally::at(now);
+        for after in after {
+            let (status, before) = (after.status, after.stored_status);
+            let ended = status.is_final() && !before.is_some_and(Status::is_final);
+            let kinds = [
+                ("started", before.is_none()),
+                ("completed", ended && status == Status::Completed),
+                ("undone", ended && status != Status::Completed),
+                ("failing", status == Status::Failed && before != Some(Status::Failed)),
+            ];
+            for (kind, _) in kinds.into_iter().filter(|(_, counts)| *counts) {
+                let label = &after.known.definition.label;
+                let worth = self.options.worth.map(|worth| worth(label, &after.known.state.input));
+                tally.count(label, kind, worth.unwrap_or_default());
+            }
+        }
+        self.counts.add(tally);
     }
 
     fn tell_waiters(&self, after: &[After], now: Timestamp) {

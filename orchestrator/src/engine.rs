@@ -16,6 +16,7 @@ use workflows::limits::PAYLOAD_BYTES_MAX;
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
 use crate::clock::DatabaseClock;
+use crate::counts::{self, Counts};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::gates::{self, Gates};
@@ -101,6 +102,7 @@ impl Engine {
             waiters: Arc::new(Waiters::default()),
             gates,
             presence: Presence::default(),
+            counts: Counts::default(),
         });
         let (inbound, received) = mpsc::channel(INBOUND_MAX);
         let closing = CancellationToken::new();
@@ -458,6 +460,7 @@ fn spawn(
         closing.clone(),
     ));
     sources.spawn(gates::keep(Arc::clone(shell), inbound.clone(), closing.clone()));
+    rest.spawn(counts::keep(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(presence::keep(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(housekeeping::heartbeat(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(housekeeping::retention(Arc::clone(shell), rest_stop.clone()));

@@ -12,6 +12,7 @@ pub mod store;
 mod batcher;
 mod cache;
 mod clock;
+mod counts;
 mod definition_cache;
 mod engine;
 mod error;
@@ -29,6 +30,7 @@ mod topics;
 mod waiters;
 
 pub use clock::DatabaseClock;
+pub use counts::Worth;
 pub use definition_cache::{DefinitionCache, Deployed};
 pub use engine::Engine;
 pub use error::EngineError;

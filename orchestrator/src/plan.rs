@@ -53,6 +53,8 @@ pub(crate) struct After {
     pub(crate) saga: SagaId,
     pub(crate) known: KnownSaga,
     pub(crate) status: Status,
+    /// What it was before; none: it begins in this batch.
+    pub(crate) stored_status: Option<Status>,
     /// Nothing can happen to it by itself any more.
     pub(crate) ended: bool,
 }
@@ -122,6 +124,7 @@ struct Current {
     /// The journal entry it stood at before; none: it begins in this batch.
     stored_seq: Option<u64>,
     stored_timer: Option<Timestamp>,
+    stored_status: Option<Status>,
     cached: bool,
     /// Its timer row is to be written in any case: it was claimed, and stands at the end of the lease.
     timer_claimed: bool,
@@ -142,6 +145,7 @@ impl<'a> Planner<'a> {
             meta: known.meta.clone(),
             stored_seq: Some(known.state.seq),
             stored_timer: known.state.timer_due(),
+            stored_status: Some(known.state.status()),
             state: Arc::clone(&known.state),
             cached: known.cached,
             timer_claimed: false,
@@ -228,6 +232,7 @@ impl<'a> Planner<'a> {
             state: Arc::new(state),
             stored_seq: None,
             stored_timer: None,
+            stored_status: None,
             cached: false,
             timer_claimed: false,
             failure: (None, None),
@@ -515,6 +520,7 @@ impl<'a> Planner<'a> {
             saga,
             known,
             status,
+            stored_status: current.stored_status,
             ended,
         });
     }

@@ -1,6 +1,7 @@
 //! All of the engine's SQL: one function per query, named for its effect.
 
 pub mod batch;
+pub mod counts;
 pub mod definitions;
 pub mod instances;
 pub mod journal;

@@ -132,6 +132,21 @@ pub async fn journal(pool: &PgPool, id: SagaId, after: u64, limit: u32) -> Resul
 /// Sagas that match, newest or oldest first (by id, which is by when they were accepted), at most `limit`.
 pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<SagaSummary>, sqlx::Error> {
     let mut query = QueryBuilder::<Postgres>::new(SUMMARY);
+    narrow(&mut query, filter, limit);
+    query.build().fetch_all(pool).await?.iter().map(summary).collect()
+}
+
+/// Carries the same statement out and tells Postgres' own account of it, as `explain (analyze, buffers, format json)` gives it.
+pub async fn explain_list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<serde_json::Value, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new("explain (analyze, buffers, format json) ");
+    query.push(SUMMARY);
+    narrow(&mut query, filter, limit);
+    let row = query.build().fetch_one(pool).await?;
+    let Json(account) = row.try_get(0)?;
+    Ok(account)
+}
+
+fn narrow(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter, limit: u32) {
     query.push(" from saga.sagas where true");
     if !filter.status.is_empty() {
         query
@@ -188,7 +203,6 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
         " order by id desc limit "
     };
     query.push(order).push_bind(i64::from(limit));
-    query.build().fetch_all(pool).await?.iter().map(summary).collect()
 }
 
 /// Ids are made by the orchestrators' clocks and may be off by a little, or have waited for Postgres for a while.
