@@ -11,3 +11,6 @@ create table saga.counts (
     items bigint not null,
     primary key (minute, workflow, kind)
 ) with (fillfactor = 50);
+
+-- Undone sagas of one workflow, in the order of their lists: a rare workflow among many others. Sagas that completed are not in it.
+create index sagas_undone_workflow on saga.sagas (workflow, status, id) where ended_at is not null and status <> 'completed';

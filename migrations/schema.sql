@@ -858,6 +858,8 @@ CREATE INDEX sagas_troubled ON saga.sagas USING btree (id) WHERE ((ended_at IS N
 
 CREATE INDEX sagas_undone ON saga.sagas USING btree (status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
 
+CREATE INDEX sagas_undone_workflow ON saga.sagas USING btree (workflow, status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
+
 CREATE INDEX schedules_due ON saga.schedules USING btree (next_due_at) WHERE (next_due_at IS NOT NULL);
 
 CREATE INDEX signals_parked ON saga.signals USING btree (received_at) WHERE (NOT delivered);
