@@ -5,6 +5,7 @@ create extension if not exists citus;
 
 -- Read everywhere, rarely written: a copy on every node.
 select create_reference_table('saga.definitions');
+select create_reference_table('saga.queues');
 select create_reference_table('ticketing.events');
 
 -- The audit trail is on one node: it is completed by whoever gave the command, a moment later, not by the command's own transaction.
@@ -14,6 +15,7 @@ drop trigger complete_audit on saga.journal;
 select create_distributed_table('saga.sagas', 'id');
 select create_distributed_table('saga.journal', 'saga_id', colocate_with => 'saga.sagas');
 select create_distributed_table('saga.timers', 'saga_id', colocate_with => 'saga.sagas');
+select create_distributed_table('saga.held_tasks', 'saga_id', colocate_with => 'saga.sagas');
 select create_distributed_table('saga.signals', 'saga_id', colocate_with => 'saga.sagas');
 
 -- A key says which saga it began; it is known before the saga's id is.

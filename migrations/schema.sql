@@ -303,6 +303,28 @@ CREATE TABLE ops.views (
     CONSTRAINT views_search_check CHECK ((length(search) <= 2000))
 );
 
+CREATE TABLE saga.activities (
+    queue text NOT NULL,
+    activity text NOT NULL,
+    version text NOT NULL,
+    input jsonb NOT NULL,
+    output jsonb NOT NULL,
+    codes text[] NOT NULL,
+    announced_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE saga.counts (
+    minute timestamp with time zone NOT NULL,
+    workflow text NOT NULL,
+    kind text NOT NULL,
+    sagas bigint NOT NULL,
+    money_cents bigint NOT NULL,
+    items bigint NOT NULL,
+    CONSTRAINT counts_kind_check CHECK ((kind = ANY (ARRAY['started'::text, 'completed'::text, 'undone'::text, 'failing'::text]))),
+    CONSTRAINT counts_sagas_check CHECK ((sagas >= 0))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE saga.definitions (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -339,6 +361,14 @@ CREATE TABLE saga.firings (
     CONSTRAINT firings_origin_check CHECK ((origin = ANY (ARRAY['due'::text, 'backfill'::text, 'manual'::text]))),
     CONSTRAINT firings_outcome_check CHECK ((outcome = ANY (ARRAY['claimed'::text, 'queued'::text, 'started'::text, 'skipped'::text, 'missed'::text, 'refused'::text])))
 );
+
+CREATE TABLE saga.held_tasks (
+    saga_id uuid NOT NULL,
+    step text NOT NULL,
+    queue text NOT NULL,
+    due_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE saga.instances (
     id uuid NOT NULL,
@@ -385,6 +415,19 @@ CREATE TABLE saga.outbox (
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0', toast.autovacuum_vacuum_scale_factor='0', toast.autovacuum_vacuum_threshold='5000', toast.autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY saga.outbox ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+CREATE TABLE saga.queues (
+    queue text NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    rate double precision,
+    paid_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    changed_by text NOT NULL,
+    reason text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT queues_queue_check CHECK (((queue <> ''::text) AND (length(queue) <= 200))),
+    CONSTRAINT queues_rate_check CHECK (((rate > (0)::double precision) AND (rate <= (1000000)::double precision))),
+    CONSTRAINT queues_reason_check CHECK ((length(reason) <= 2000))
+);
 
 CREATE TABLE saga.sagas (
     id uuid NOT NULL,
@@ -452,6 +495,17 @@ CREATE TABLE saga.timers (
     due_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+
+CREATE UNLOGGED TABLE saga.workers (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    version text NOT NULL,
+    host text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    queues jsonb NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE ticketing.event_buyers (
     event_id text NOT NULL,
@@ -685,6 +739,12 @@ ALTER TABLE ONLY ops.users
 ALTER TABLE ONLY ops.views
     ADD CONSTRAINT views_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY saga.activities
+    ADD CONSTRAINT activities_pkey PRIMARY KEY (queue, activity);
+
+ALTER TABLE ONLY saga.counts
+    ADD CONSTRAINT counts_pkey PRIMARY KEY (minute, workflow, kind);
+
 ALTER TABLE ONLY saga.definitions
     ADD CONSTRAINT definitions_name_version_key UNIQUE (name, version);
 
@@ -693,6 +753,9 @@ ALTER TABLE ONLY saga.definitions
 
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_pkey PRIMARY KEY (schedule, due_at);
+
+ALTER TABLE ONLY saga.held_tasks
+    ADD CONSTRAINT held_tasks_pkey PRIMARY KEY (saga_id, step);
 
 ALTER TABLE ONLY saga.instances
     ADD CONSTRAINT instances_pkey PRIMARY KEY (id);
@@ -709,6 +772,9 @@ ALTER TABLE ONLY saga.leases
 ALTER TABLE ONLY saga.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY saga.queues
+    ADD CONSTRAINT queues_pkey PRIMARY KEY (queue);
+
 ALTER TABLE ONLY saga.sagas
     ADD CONSTRAINT sagas_pkey PRIMARY KEY (id);
 
@@ -723,6 +789,9 @@ ALTER TABLE ONLY saga.start_keys
 
 ALTER TABLE ONLY saga.timers
     ADD CONSTRAINT timers_pkey PRIMARY KEY (saga_id);
+
+ALTER TABLE ONLY saga.workers
+    ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
@@ -793,6 +862,8 @@ CREATE INDEX firings_claimed ON saga.firings USING btree (lease_until) WHERE (ou
 
 CREATE INDEX firings_open ON saga.firings USING btree (schedule, due_at) WHERE open;
 
+CREATE INDEX held_tasks_queue ON saga.held_tasks USING btree (queue, due_at, saga_id, step);
+
 CREATE INDEX sagas_business_key ON saga.sagas USING btree (business_key, id) WHERE (business_key IS NOT NULL);
 
 CREATE INDEX sagas_failure_code ON saga.sagas USING btree (failure_code, id) WHERE (failure_code IS NOT NULL);
@@ -806,6 +877,8 @@ CREATE INDEX sagas_tags ON saga.sagas USING gin (tags jsonb_path_ops) WHERE (tag
 CREATE INDEX sagas_troubled ON saga.sagas USING btree (id) WHERE ((ended_at IS NULL) AND ((failure_code IS NOT NULL) OR (status = 'failed'::text)));
 
 CREATE INDEX sagas_undone ON saga.sagas USING btree (status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
+
+CREATE INDEX sagas_undone_workflow ON saga.sagas USING btree (workflow, status, id) WHERE ((ended_at IS NOT NULL) AND (status <> 'completed'::text));
 
 CREATE INDEX schedules_due ON saga.schedules USING btree (next_due_at) WHERE (next_due_at IS NOT NULL);
 

@@ -54,6 +54,7 @@ impl EngineParts {
         stop: CancellationToken,
     ) -> anyhow::Result<EngineParts> {
         let options = EngineOptions {
+            worth: Some(worth),
             drain_timeout: settings.drain,
             ..EngineOptions::default()
         };
@@ -81,11 +82,24 @@ impl EngineParts {
     }
 }
 
+/// What a booking is worth, and for how many seats.
+fn worth(workflow: &str, input: &serde_json::Value) -> (i64, i64) {
+    if workflow != booking::NAME {
+        return (0, 0);
+    }
+    let seats = input["seatIds"].as_array().map_or(0, Vec::len);
+    (
+        input["totalCents"].as_i64().unwrap_or_default(),
+        i64::try_from(seats).unwrap_or_default(),
+    )
+}
+
 /// How careful mission control is.
 pub fn mission_options(settings: &Settings) -> dashboard::Options {
     dashboard::Options {
         second_person: settings.second_person,
         approval_items: settings.approval_items,
+        links: settings.dashboard_links.clone().unwrap_or_default(),
     }
 }
 

@@ -38,10 +38,21 @@ const fn event() -> Home {
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 32] = [
+const HOMES: [(&str, Home); 37] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
+    ("saga.held_tasks", saga("saga_id")),
+    (
+        "saga.queues",
+        Home::Everywhere("one row a queue, written by operators, and by whoever lets limited tasks through"),
+    ),
+    ("saga.counts", Home::OneNode("a few rows a minute")),
+    ("saga.workers", Home::OneNode("one row a worker process")),
+    (
+        "saga.activities",
+        Home::OneNode("one row an activity of the workers' programs"),
+    ),
     ("saga.signals", saga("saga_id")),
     (
         "saga.start_keys",
@@ -127,6 +138,7 @@ const EXCEPTIONS: [(&str, &str); 3] = [
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
 const EVERY_NODE: [(&str, &str); 16] = [
+    ("select q.queue, held.tasks", "mission control's queues: what waits"),
     (
         "select asked.id from",
         "mission control: the last saga that passed a step, when an operator compares attempts",
@@ -159,7 +171,6 @@ const EVERY_NODE: [(&str, &str); 16] = [
         "select workflow, status, count(*) as sagas",
         "mission control's overview: live sagas",
     ),
-    ("select moved.kind, floor(", "mission control's overview: minutes"),
     (
         "select sample.definition_id, node.index",
         "mission control's overview: steps, of a sample",

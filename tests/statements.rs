@@ -17,12 +17,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqlS
 /// There are at least so many; fewer were found: the search is broken.
 const STATEMENTS_MIN: usize = 80;
 /// Tables that may be read as a whole, and why: none of them grows with what has happened.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 8] = [
     ("leases", "one row a duty"),
     ("instances", "one row a replica, removed after a day"),
     ("outbox", "rows live for milliseconds"),
     ("users", "operators: people"),
     ("campaigns", "people make them"),
+    ("queues", "one row a queue of which an operator has said something"),
+    ("workers", "one row a process, removed after a day"),
     ("events", "the list of events; its pages are keyed, its filters are not"),
 ];
 

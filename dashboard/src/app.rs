@@ -15,6 +15,7 @@ use crate::access::password::Hasher;
 use crate::fresh::Fresh;
 use crate::inbox::Inbox;
 use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, EXPORTS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
+use crate::links::Links;
 use crate::pages::home::Known;
 use crate::pages::live::Live;
 use crate::queues::Queues;
@@ -35,12 +36,14 @@ pub struct Mission {
 }
 
 /// How careful mission control is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Edits, skips, compensations and large campaigns need a second person.
     pub second_person: bool,
     /// A campaign of more sagas than this is large.
     pub approval_items: u32,
+    /// Where else something of a saga is to be seen.
+    pub links: Links,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
         Options {
             second_person: true,
             approval_items: 100,
+            links: Links::default(),
         }
     }
 }
@@ -107,6 +111,7 @@ pub fn router(mission: Mission) -> Router {
         .route("/sagas/export", get(pages::export::get))
         .route("/sagas/views", post(pages::sagas::keep))
         .route("/sagas/{id}", get(pages::saga::show))
+        .route("/sagas/{id}/difference", get(pages::difference::show))
         .route("/sagas/{id}/act", get(pages::act::show).post(pages::act::act))
         .route("/stuck", get(pages::stuck::show))
         .route("/stuck/{fingerprint}", post(pages::stuck::say))
@@ -118,6 +123,7 @@ pub fn router(mission: Mission) -> Router {
             get(pages::schedules::show).post(pages::schedules::act),
         )
         .route("/workers", get(pages::workers::show))
+        .route("/workers/{queue}", post(pages::workers::act))
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
         .route("/audit/export", get(pages::trail::export))

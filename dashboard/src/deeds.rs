@@ -3,6 +3,7 @@
 use orchestrator::Deployed;
 use orchestrator::client::{EngineClient, LocalClient};
 use orchestrator::store::reads::SagaRecord;
+use orchestrator::store::workers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workflows::effect::Effect;
@@ -15,8 +16,8 @@ use crate::app::Mission;
 use crate::approvals::{self, Asked, What};
 use crate::comparison;
 use crate::error::PageError;
-use crate::limits::REASON_MAX;
-use crate::pages::standing;
+use crate::limits::{OUTCOME_MAX, REASON_MAX, SCHEMA_PROBLEMS_MAX};
+use crate::pages::{standing, text};
 use crate::store::audit::{self, Begun};
 
 /// What somebody wants done.
@@ -55,10 +56,15 @@ impl Deed {
     /// It changes what the saga goes on with, or undoes it.
     pub fn is_grave(&self) -> bool {
         match self.command.as_str() {
-            "skip" | "compensate" => true,
+            "skip" | "compensate" | "go_back" => true,
             "retry" => !self.text.trim().is_empty(),
             _other => false,
         }
+    }
+
+    /// It gives a step another input.
+    pub fn edits_input(&self) -> bool {
+        self.command == "retry" && !self.text.trim().is_empty()
     }
 
     /// What it would change nothing but the page.
@@ -110,6 +116,7 @@ impl Deed {
             }),
             "cancel" => Wish::Command(Command::Cancel {}),
             "compensate" => Wish::Command(Command::Compensate {}),
+            "go_back" => Wish::Command(Command::GoBack { step: step()? }),
             "pause" => Wish::Command(Command::Pause {}),
             "resume" => Wish::Command(Command::Resume {}),
             "signal" => Wish::Signal(Signal {
@@ -150,7 +157,58 @@ async fn check_place(mission: &Mission, saga: SagaId, deed: &Deed) -> Result<Sag
             current: record.summary.seq,
         });
     }
+    if deed.edits_input() {
+        let definition = mission.engine.definitions().by_id(record.summary.definition_id).await?;
+        check_input(mission, &definition, deed).await?;
+    }
     Ok(record)
+}
+
+/// An edited input has the shape that the step's activity takes, if a worker has said which. What is no JSON is told elsewhere.
+pub async fn check_input(mission: &Mission, definition: &Deployed, deed: &Deed) -> Result<(), PageError> {
+    let Ok(input) = serde_json::from_str::<Value>(&deed.text) else {
+        return Ok(());
+    };
+    let Some((queue, activity)) = definition
+        .compiled
+        .activity_of(&deed.step)
+        .filter(|_| deed.edits_input())
+    else {
+        return Ok(());
+    };
+    let announced = workers::activity(&mission.pool, queue, activity).await?;
+    let Some(schema) = announced
+        .map(|announced| announced.input)
+        .filter(|schema| !schema.is_null())
+    else {
+        return Ok(());
+    };
+    let validator = match jsonschema::validator_for(&schema) {
+        Ok(validator) => validator,
+        // Some other program's mistake; the activity itself looks at its input.
+        Err(error) => {
+            tracing::warn!(queue, activity, %error, "an announced schema can't be used");
+            return Ok(());
+        }
+    };
+    let problems: Vec<String> = validator
+        .iter_errors(&input)
+        .take(SCHEMA_PROBLEMS_MAX)
+        .map(|error| {
+            format!(
+                "{}: {}",
+                error.instance_path(),
+                text::shortened(&error.to_string(), OUTCOME_MAX)
+            )
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(PageError::Invalid(format!(
+        "this is not what {activity} takes: {}",
+        problems.join("; ")
+    )))
 }
 
 /// Does it in somebody's name. First the trail, then the deed: what isn't written down isn't done. The transaction that does it says so in the

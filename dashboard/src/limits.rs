@@ -68,6 +68,8 @@ pub const LIVE_LOOK: Duration = Duration::from_secs(1);
 pub const LIVE_TICK: Duration = Duration::from_secs(5);
 /// How often a stream asks whether its session goes on.
 pub const LIVE_SESSION_LOOK: Duration = Duration::from_secs(30);
+/// Hours that the overview's sales go back: an on-sale and what came after it.
+pub const SALES_HOURS: u32 = 24;
 /// Minutes in the overview's charts.
 pub const CHART_MINUTES: usize = 30;
 /// Live sagas of each status whose state is read to see at which step they are: the newest. A state has some kilobytes.
@@ -76,6 +78,14 @@ pub const STEP_SAMPLE: i64 = 500;
 pub const QUEUES_AGE_MAX: Duration = Duration::from_secs(10);
 /// Queues that are asked about: each is a few requests.
 pub const QUEUES_MAX: usize = 50;
+/// A worker that has not been heard of for so long is gone: three signs of life.
+pub const WORKER_SILENT: Duration = Duration::from_secs(30);
+/// Problems of an edited input that are told at once.
+pub const SCHEMA_PROBLEMS_MAX: usize = 5;
+/// Workers on a page.
+pub const PAGE_WORKERS: i64 = 500;
+/// Tasks a second: a limit above this is none.
+pub const QUEUE_RATE_MAX: f64 = 1_000_000.0;
 /// Sagas in trouble that the inbox counts: the oldest.
 pub const INBOX_SAGAS_MAX: i64 = 20_000;
 /// Sagas in trouble whose states the inbox looks into, for money and unknown outcomes: the oldest. It costs a tenth of a second.

@@ -13,12 +13,14 @@ use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
 use workflows::event::Event;
 use workflows::ids::{SagaId, Timestamp};
-use workflows::state::State;
+use workflows::state::{State, Status};
 
 use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
+use crate::counts::{Counts, Tally};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
+use crate::gates::Gates;
 use crate::inbound::{EventAnswer, EventItem, Item, Source};
 use crate::options::{
     ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, REST_ENDS_AT, REST_FROM, REST_MAX,
@@ -26,6 +28,7 @@ use crate::options::{
 };
 use crate::outbox::Publisher;
 use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
+use crate::presence::Presence;
 use crate::store::reads::{SagaRecord, SagaSummary};
 use crate::store::{self, Failure};
 use crate::waiters::{Waiters, is_settled};
@@ -47,6 +50,9 @@ pub(crate) struct Shell {
     pub(crate) cache: SagaCache,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) gates: Gates,
+    pub(crate) presence: Presence,
+    pub(crate) counts: Counts,
 }
 
 /// Takes items until `drain` is dropped, and then until the channel is empty and everything taken is done.
@@ -205,11 +211,13 @@ impl Shell {
                 },
             };
             let now = self.clock.now();
+            let gated = self.gates.closed();
             let around = Surroundings {
                 now,
                 instance: self.instance,
                 routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
+                gated: &gated,
             };
             let mut plan = plan(items, &lookups, &around);
             if !plan.recheck.is_empty() {
@@ -401,6 +409,7 @@ impl Shell {
             metrics::counter!("sagaline_transitions_total", "workflow" => definition.name().to_owned(), "kind" => kind)
                 .increment(count);
         }
+        self.count(&after, now);
         self.tell_waiters(&after, now);
         self.cache.put(
             after
@@ -429,6 +438,27 @@ impl Shell {
                 }
             });
         }
+    }
+
+    /// What a batch has done to its sagas, for figures.
+    fn count(&self, after: &[After], now: Timestamp) {
+        let mut tally = Tally::at(now);
+        for after in after {
+            let (status, before) = (after.status, after.stored_status);
+            let ended = status.is_final() && !before.is_some_and(Status::is_final);
+            let kinds = [
+                ("started", before.is_none()),
+                ("completed", ended && status == Status::Completed),
+                ("undone", ended && status != Status::Completed),
+                ("failing", status == Status::Failed && before != Some(Status::Failed)),
+            ];
+            for (kind, _) in kinds.into_iter().filter(|(_, counts)| *counts) {
+                let label = &after.known.definition.label;
+                let worth = self.options.worth.map(|worth| worth(label, &after.known.state.input));
+                tally.count(label, kind, worth.unwrap_or_default());
+            }
+        }
+        self.counts.add(tally);
     }
 
     fn tell_waiters(&self, after: &[After], now: Timestamp) {
@@ -482,7 +512,7 @@ fn answer_event(item: EventItem, answer: Result<EventAnswer, EngineError>, finis
             }
             finished.push((consumer, ticket));
         }
-        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked => {
+        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked | Source::Queue => {
             if let Err(error) = answer {
                 tracing::debug!(%saga, %error, "an event of the engine's own came to nothing");
             }

@@ -25,6 +25,8 @@ pub struct Deployed {
     pub created_at: Timestamp,
     /// The definition.
     pub compiled: Compiled,
+    /// The workflow's name, to be kept without copying it.
+    pub(crate) label: Arc<str>,
     input_schema: Option<jsonschema::Validator>,
 }
 
@@ -179,6 +181,7 @@ impl DefinitionCache {
         let deployed = Arc::new(Deployed {
             id: stored.id,
             created_at: stored.created_at,
+            label: compiled.definition().name.as_str().into(),
             compiled,
             input_schema,
         });

@@ -16,11 +16,14 @@ use workflows::limits::PAYLOAD_BYTES_MAX;
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
 use crate::clock::DatabaseClock;
+use crate::counts::{self, Counts};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
+use crate::gates::{self, Gates};
 use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
 use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
 use crate::outbox::Publisher;
+use crate::presence::{self, Presence};
 use crate::requests::{
     Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, json_bytes, request_hash,
 };
@@ -79,6 +82,9 @@ impl Engine {
         store::instances::heartbeat(&hot, instance).await?;
         let definitions = DefinitionCache::new(pool.clone());
         definitions.refresh().await?;
+        let gates = Gates::default();
+        // Before the first batch: a paused queue stays so over a restart.
+        gates.set(&store::queues::all(&hot).await?);
         let producer = Producer::new(&kafka).map_err(|error| EngineError::Internal(error.to_string()))?;
         let cached_sagas_max = if options.cache { options.cached_sagas_max } else { 0 };
         let options = EngineOptions {
@@ -94,6 +100,9 @@ impl Engine {
             clock,
             cache: SagaCache::new(cached_sagas_max),
             waiters: Arc::new(Waiters::default()),
+            gates,
+            presence: Presence::default(),
+            counts: Counts::default(),
         });
         let (inbound, received) = mpsc::channel(INBOUND_MAX);
         let closing = CancellationToken::new();
@@ -450,6 +459,9 @@ fn spawn(
         inbound.clone(),
         closing.clone(),
     ));
+    sources.spawn(gates::keep(Arc::clone(shell), inbound.clone(), closing.clone()));
+    rest.spawn(counts::keep(Arc::clone(shell), rest_stop.clone()));
+    rest.spawn(presence::keep(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(housekeeping::heartbeat(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(housekeeping::retention(Arc::clone(shell), rest_stop.clone()));
     rest.spawn(Arc::clone(&shell.publisher).sweep(shell.pool.clone(), rest_stop.clone()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::batcher::Shell;
+use crate::options::KEEP_COUNTS;
 use crate::store;
 
 /// Signs of life in one lease: four may be lost.
@@ -56,6 +57,8 @@ async fn retain_once(shell: &Shell) -> Result<(), sqlx::Error> {
     let signals = store::signals::expire_parked(pool, options.keep_parked_signals.as_secs_f64()).await?;
     let partitions = store::retention::drop_journal_partitions(pool, keep_s).await?;
     store::instances::forget_silent(pool).await?;
+    store::workers::forget_silent(pool).await?;
+    store::counts::forget(pool, KEEP_COUNTS.as_secs_f64()).await?;
     if signals > 0 {
         metrics::counter!("sagaline_parked_signals_expired_total").increment(signals);
         tracing::warn!(signals, "signals were dropped whose saga never began");

@@ -69,6 +69,8 @@ pub(crate) enum Source {
     Redispatch,
     /// A signal that was parked.
     Parked,
+    /// A queue that lets a held task through.
+    Queue,
 }
 
 /// What came of an event.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::counts::Worth;
+
 /// Sagas in one batch. The prototype's throughput was flat from 500 on; a thousand keeps one commit under about 50 ms.
 pub const SAGAS_PER_BATCH_MAX: usize = 1_000;
 /// Bytes of inputs and results in one batch: a commit of more would keep everyone else waiting.
@@ -40,6 +42,28 @@ pub const ATTEMPT_SWEEP_MIN: Duration = Duration::from_secs(1);
 pub const ATTEMPTS_PER_SWEEP_MAX: i64 = 5_000;
 /// Sagas read in one page when everything live is dispatched again.
 pub const REDISPATCH_PAGE: i64 = 500;
+/// How often it is looked whether operators have paused or limited a queue: a pause is everywhere after that.
+pub const QUEUE_LOOK: Duration = Duration::from_secs(1);
+/// The same while a queue has a rate limit: what a task waits for its turn, at most, where the rate leaves room.
+pub const QUEUE_TICK: Duration = Duration::from_millis(100);
+/// A rate limit that was not used up is made up for over so long: some ticks, so that one that comes late costs nothing.
+pub const QUEUE_BURST: Duration = Duration::from_millis(500);
+/// Held tasks of a queue that are let through at once: half a batch.
+pub const TASKS_LET_THROUGH_MAX: i64 = 500;
+/// A task that was let through and that nobody has dealt with is let through again after this long: its replica died.
+pub const HELD_TASK_LEASE: Duration = Duration::from_secs(15);
+/// How often counts are added to their table.
+pub const COUNTS_FLUSH: Duration = Duration::from_secs(2);
+/// Counts that are kept while Postgres is away: some hours of some workflows.
+pub const COUNTS_MAX: usize = 10_000;
+/// How long counts are kept: a week and a day, to compare with.
+pub const KEEP_COUNTS: Duration = Duration::from_secs(8 * 24 * 3600);
+/// How often workers' signs of life are written down.
+pub const NOTICES_FLUSH: Duration = Duration::from_secs(2);
+/// Workers whose signs of life are kept until then.
+pub const NOTICES_MAX: usize = 10_000;
+/// A sign of life older than this says nothing any more.
+pub const NOTICE_AGE_MAX: Duration = Duration::from_secs(30);
 /// How often those who wait for a saga look whether another replica has finished it.
 pub const WAIT_POLL: Duration = Duration::from_millis(200);
 /// Every how many such looks those sagas are included that are in this replica's memory.
@@ -78,6 +102,8 @@ pub struct EngineOptions {
     pub retention_interval: Duration,
     /// How long `shutdown` waits for what is under way.
     pub drain_timeout: Duration,
+    /// What sagas are worth, for figures; none: nothing.
+    pub worth: Option<Worth>,
     /// Where the engine pretends to crash, for tests.
     pub failpoint: Failpoint,
 }
@@ -97,6 +123,7 @@ impl Default for EngineOptions {
             keep_parked_signals: Duration::from_secs(24 * 3600),
             retention_interval: Duration::from_secs(3600),
             drain_timeout: Duration::from_secs(10),
+            worth: None,
             failpoint: Failpoint::None,
         }
     }

@@ -10,7 +10,7 @@ use workflows::effect::Effect;
 use workflows::event::{Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
 use workflows::protocol::trace_id;
-use workflows::state::{Active, Progress, State, Status};
+use workflows::state::{Active, NodeIndex, Progress, State, Status};
 use workflows::{Refused, Transition};
 
 use crate::cache::{KnownSaga, SagaMeta};
@@ -38,6 +38,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) instance: Uuid,
     pub(crate) routing: Routing,
     pub(crate) event_source: &'a str,
+    /// Queues whose tasks are held until they are let through.
+    pub(crate) gated: &'a HashSet<String>,
 }
 
 /// What came of one item.
@@ -51,6 +53,8 @@ pub(crate) struct After {
     pub(crate) saga: SagaId,
     pub(crate) known: KnownSaga,
     pub(crate) status: Status,
+    /// What it was before; none: it begins in this batch.
+    pub(crate) stored_status: Option<Status>,
     /// Nothing can happen to it by itself any more.
     pub(crate) ended: bool,
 }
@@ -120,10 +124,17 @@ struct Current {
     /// The journal entry it stood at before; none: it begins in this batch.
     stored_seq: Option<u64>,
     stored_timer: Option<Timestamp>,
+    stored_status: Option<Status>,
     cached: bool,
     /// Its timer row is to be written in any case: it was claimed, and stands at the end of the lease.
     timer_claimed: bool,
     failure: (Option<String>, Option<String>),
+    /// Steps that were held before.
+    stored_held: Vec<NodeIndex>,
+    /// Steps that this batch holds, with their queues.
+    held: Vec<(String, String)>,
+    /// Steps that this batch was told to let through.
+    released: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -134,10 +145,14 @@ impl<'a> Planner<'a> {
             meta: known.meta.clone(),
             stored_seq: Some(known.state.seq),
             stored_timer: known.state.timer_due(),
+            stored_status: Some(known.state.status()),
             state: Arc::clone(&known.state),
             cached: known.cached,
             timer_claimed: false,
             failure: (None, None),
+            stored_held: known.state.held().collect(),
+            held: Vec::new(),
+            released: Vec::new(),
         });
         for (index, item) in items {
             let answer = match item {
@@ -201,7 +216,8 @@ impl<'a> Planner<'a> {
             input: start.input.clone(),
             traceparent: start.traceparent.clone(),
         };
-        let state = self.record(start.saga, &start.definition, &event, transition)?;
+        let mut held = Vec::new();
+        let state = self.record_and_hold(start.saga, &start.definition, &event, transition, &mut held)?;
         if let Some((key, hash)) = &start.key {
             self.keys.insert(key, (hash, start.saga));
         }
@@ -216,9 +232,13 @@ impl<'a> Planner<'a> {
             state: Arc::new(state),
             stored_seq: None,
             stored_timer: None,
+            stored_status: None,
             cached: false,
             timer_claimed: false,
             failure: (None, None),
+            stored_held: Vec::new(),
+            held,
+            released: Vec::new(),
         });
         let started = StartedSaga {
             id: start.saga,
@@ -255,13 +275,20 @@ impl<'a> Planner<'a> {
                 });
             }
             Source::Timer => current.timer_claimed = true,
+            Source::Queue => current
+                .released
+                .extend(released_step(&item.event).map(ToOwned::to_owned)),
             Source::Call { .. } | Source::Worker { .. } | Source::Attempt | Source::Redispatch | Source::Parked => {}
         }
         match &item.event {
             Event::Signal(signal) => self.signal(item.saga, signal, current).map(EventAnswer::Signal),
-            Event::Started { .. } | Event::Result(_) | Event::Tick {} | Event::Command(_) | Event::Redispatch {} => {
-                self.advance(item.saga, &item.event, current).map(EventAnswer::Applied)
-            }
+            Event::Started { .. }
+            | Event::Result(_)
+            | Event::Tick {}
+            | Event::Command(_)
+            | Event::Redispatch {}
+            | Event::Hold { .. }
+            | Event::Release { .. } => self.advance(item.saga, &item.event, current).map(EventAnswer::Applied),
         }
     }
 
@@ -270,6 +297,9 @@ impl<'a> Planner<'a> {
         let Event::Signal(signal) = &item.event else {
             if matches!(item.source, Source::Timer) {
                 self.stray_timers.push(item.saga.0);
+            }
+            if let Some(step) = released_step(&item.event) {
+                self.write.unheld.push(item.saga.0, step);
             }
             return Err(EngineError::UnknownSaga(item.saga));
         };
@@ -335,13 +365,53 @@ impl<'a> Planner<'a> {
         {
             current.failure = (Some(clean(code)), Some(clean(&result.token.step)));
         }
-        let state = self.record(saga, &definition, event, transition)?;
+        let state = self.record_and_hold(saga, &definition, event, transition, &mut current.held)?;
         current.state = Arc::new(state);
         Ok(Applied {
             seq: current.state.seq,
             status: current.state.status(),
             changed,
         })
+    }
+
+    /// Notes a transition, and behind it that those of its tasks are held whose queues are gated.
+    fn record_and_hold(
+        &mut self,
+        saga: SagaId,
+        definition: &Arc<Deployed>,
+        event: &Event,
+        mut transition: Transition,
+        held: &mut Vec<(String, String)>,
+    ) -> Result<State, EngineError> {
+        let steps = self.hold_back(event, &mut transition, held);
+        let state = self.record(saga, definition, event, transition)?;
+        if steps.is_empty() {
+            return Ok(state);
+        }
+        let (event, now) = (Event::Hold { steps }, self.around.now);
+        let held = guarded(saga, || {
+            workflows::advance(&definition.compiled, saga, state, &event, now)
+        })?;
+        self.record(saga, definition, &event, held)
+    }
+
+    /// Takes the tasks for gated queues out; gives their steps. What a queue has just let through goes, and so does what is sent again.
+    fn hold_back(&self, event: &Event, transition: &mut Transition, held: &mut Vec<(String, String)>) -> Vec<String> {
+        let gated = self.around.gated;
+        if gated.is_empty() || matches!(event, Event::Redispatch {}) {
+            return Vec::new();
+        }
+        let released = released_step(event);
+        let mut steps = Vec::new();
+        transition.effects.retain(|effect| match effect {
+            Effect::Dispatch { queue, task } if gated.contains(queue) && released != Some(task.token.step.as_str()) => {
+                steps.push(task.token.step.clone());
+                held.push((task.token.step.clone(), queue.clone()));
+                false
+            }
+            Effect::Dispatch { .. } | Effect::Publish(_) => true,
+        });
+        steps
     }
 
     /// Notes a transition's journal entry and messages; gives its state.
@@ -401,6 +471,7 @@ impl<'a> Planner<'a> {
                 None => self.write.timers_gone.push(saga.0),
             }
         }
+        self.held_rows(saga, &current);
         let status = state.status();
         let attempt_due = state.attempt_due();
         let ended = status.is_final() && attempt_due.is_none() && timer.is_none();
@@ -449,8 +520,39 @@ impl<'a> Planner<'a> {
             saga,
             known,
             status,
+            stored_status: current.stored_status,
             ended,
         });
+    }
+
+    /// The rows of the steps that wait for their queues: like timers they follow from the state.
+    fn held_rows(&mut self, saga: SagaId, current: &Current) {
+        let held: Vec<NodeIndex> = current.state.held().collect();
+        if held.is_empty() && current.stored_held.is_empty() && current.released.is_empty() {
+            return;
+        }
+        let compiled = &current.definition.compiled;
+        let names = |nodes: &[NodeIndex]| -> Vec<String> {
+            let names = nodes.iter().filter_map(|node| compiled.node_name(*node));
+            names.map(ToOwned::to_owned).collect()
+        };
+        let (now, before) = (names(&held), names(&current.stored_held));
+        for step in before
+            .iter()
+            .chain(&current.released)
+            .filter(|step| !now.contains(step))
+        {
+            self.write.unheld.push(saga.0, step);
+        }
+        for step in &now {
+            // The last word counts: a step may have been held, and have gone on, several times in this batch.
+            let queue = current.held.iter().rev().find(|(held, _)| held == step);
+            if let Some((_, queue)) = queue {
+                self.write.held.saga_id.push(saga.0);
+                self.write.held.step.push(step.clone());
+                self.write.held.queue.push(queue.clone());
+            }
+        }
     }
 
     fn finish(mut self) -> Plan {
@@ -485,6 +587,14 @@ impl<'a> Planner<'a> {
             tasks,
             facts,
         }
+    }
+}
+
+/// The step that a queue lets through.
+fn released_step(event: &Event) -> Option<&str> {
+    match event {
+        Event::Release { step } => Some(step),
+        _other => None,
     }
 }
 

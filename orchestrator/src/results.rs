@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use transport::{GroupConsumer, KafkaConfig, Outgoing, ensure_topics};
 use workflows::event::Event;
-use workflows::protocol::{PROTOCOL_VERSION, RESULTS_TOPIC, ResultEnvelope, TaskResult, poison_topic};
+use workflows::protocol::{PROTOCOL_VERSION, RESULTS_TOPIC, ResultEnvelope, TaskResult, WORKERS_TOPIC, poison_topic};
 
 use crate::batcher::Shell;
 use crate::inbound::{EventItem, Item, Source};
@@ -46,7 +46,10 @@ pub(crate) async fn consume(
             Ok(()) = assignment.changed() => {
                 // Sagas of partitions that went elsewhere are moved by others from now on.
                 shell.cache.clear();
-                let ours: Vec<i32> = assignment.borrow().partitions.iter().map(|(_, partition)| *partition).collect();
+                let ours: Vec<i32> = (assignment.borrow().partitions.iter())
+                    .filter(|(topic, _)| topic == RESULTS_TOPIC)
+                    .map(|(_, partition)| *partition)
+                    .collect();
                 shell.publisher.reply_among(&ours);
             }
             message = consumer.recv() => match message {
@@ -69,9 +72,18 @@ pub(crate) async fn consume(
 /// Joins the group, once the broker is there and has the topics.
 async fn join(shell: &Shell, kafka: &KafkaConfig) -> GroupConsumer {
     loop {
-        let topics = [RESULTS_TOPIC.to_owned(), poison_topic(POISON_NAME)];
+        let topics = [
+            RESULTS_TOPIC.to_owned(),
+            WORKERS_TOPIC.to_owned(),
+            poison_topic(POISON_NAME),
+        ];
         let joined = match ensure_topics(kafka, &topics).await {
-            Ok(broker) => GroupConsumer::new(kafka, broker, &shell.options.results_group, &[RESULTS_TOPIC]),
+            Ok(broker) => GroupConsumer::new(
+                kafka,
+                broker,
+                &shell.options.results_group,
+                &[RESULTS_TOPIC, WORKERS_TOPIC],
+            ),
             Err(error) => Err(error),
         };
         match joined {
@@ -104,6 +116,13 @@ async fn take(
     commit: &mut tokio::time::Interval,
 ) {
     let payload = message.payload().unwrap_or_default();
+    if message.topic() == WORKERS_TOPIC {
+        if let Some(ticket) = consumer.take(message, 1) {
+            shell.presence.note(payload, shell.clock.now());
+            consumer.complete(ticket);
+        }
+        return;
+    }
     let Reading { results, poison } = read(payload);
     let parts = (results.len() + poison.len()) as u32;
     let Some(ticket) = consumer.take(message, parts) else {

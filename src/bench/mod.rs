@@ -7,6 +7,7 @@ mod footprint;
 mod ground;
 mod history;
 mod limit;
+mod lists;
 mod load;
 mod memory;
 mod processes;
@@ -43,6 +44,11 @@ pub enum Benchmark {
     Overload(rush::OverloadArgs),
     /// What Postgres must do for the reference workload: its rows, written by a bare set-based loop.
     Limit(LimitArgs),
+    /// Postgres' own time for each list page of mission control, over as many sagas as years leave behind.
+    ///
+    /// Fills a database by a few set-based statements, then asks for the first, the second and a deep page of each search, and prints what `explain
+    /// (analyze)` says. The last line printed is the result as JSON. A database that is given must be an empty one.
+    Lists(lists::ListsArgs),
 }
 
 /// How to run the reference workload.
@@ -94,6 +100,7 @@ pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
         Benchmark::Rush(args) => rush::run(&args, output).await,
         Benchmark::Overload(args) => rush::overload(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
+        Benchmark::Lists(args) => lists::run(&args, output).await,
     }
 }
 

@@ -120,6 +120,12 @@ pub const CATALOG: &[Entry] = &[
         "a campaign of more sagas than this needs a second person",
     ),
     entry(
+        "dashboard.links",
+        "SAGALINE_DASHBOARD_LINKS",
+        None,
+        "links on a saga's page, as Name=https://host/{saga}, separated by spaces",
+    ),
+    entry(
         "operator.server",
         "SAGALINE_SERVER",
         None,

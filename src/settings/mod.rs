@@ -65,6 +65,8 @@ pub struct Settings {
     pub second_person: bool,
     /// A campaign of more sagas than this is large.
     pub approval_items: u32,
+    /// Links on a saga's page.
+    pub dashboard_links: Option<dashboard::Links>,
     /// Mission control, for the operators' command line.
     pub operator_server: Option<String>,
     /// A token of it.
@@ -106,6 +108,7 @@ impl Settings {
             dashboard_listen: sources.optional("dashboard.listen", address),
             second_person: sources.required("dashboard.second_person", yes_or_no),
             approval_items: sources.required("dashboard.approval_items", in_range(0, 1_000_000)),
+            dashboard_links: sources.optional("dashboard.links", dashboard::Links::parse),
             operator_server: sources.optional("operator.server", http_url),
             operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
@@ -137,6 +140,7 @@ impl Settings {
             "dashboard.listen" => self.dashboard_listen.map(|address| address.to_string()),
             "dashboard.second_person" => Some(self.second_person.to_string()),
             "dashboard.approval_items" => Some(self.approval_items.to_string()),
+            "dashboard.links" => self.dashboard_links.as_ref().map(ToString::to_string),
             "operator.server" => self.operator_server.clone(),
             "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),

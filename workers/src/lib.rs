@@ -9,6 +9,7 @@ mod answers;
 mod entry;
 mod intake;
 mod options;
+mod presence;
 mod queue;
 mod readiness;
 mod running;

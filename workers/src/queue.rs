@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use activities::Handler;
@@ -67,6 +68,8 @@ pub(crate) struct QueueLoop {
     expired: Counter,
     poisoned: Counter,
     outstanding_gauge: Gauge,
+    /// The same number, for those who look at the workers.
+    in_hand: Arc<AtomicU64>,
 }
 
 /// A batch activity's tasks.
@@ -91,6 +94,7 @@ impl QueueLoop {
         options: &WorkerOptions,
         producer: Producer,
         entries: HashMap<&'static str, Arc<Entry>>,
+        in_hand: Arc<AtomicU64>,
     ) -> Self {
         let (reports, reported) = mpsc::unbounded_channel();
         let label = || queue.to_owned();
@@ -113,6 +117,7 @@ impl QueueLoop {
             expired: metrics::counter!("sagaline_worker_expired_total", "queue" => label()),
             poisoned: metrics::counter!("sagaline_worker_poison_total", "queue" => label()),
             outstanding_gauge: metrics::gauge!("sagaline_worker_outstanding_tasks", "queue" => label()),
+            in_hand,
         }
     }
 
@@ -369,6 +374,7 @@ impl QueueLoop {
     fn tick(&mut self, consumer: &GroupConsumer) {
         consumer.commit();
         self.outstanding_gauge.set(self.outstanding as f64);
+        self.in_hand.store(self.outstanding as u64, Ordering::Relaxed);
         let assigned = consumer.assignment().borrow().generation > 0;
         self.options.readiness.set(&self.queue, assigned);
     }

@@ -6,10 +6,11 @@ use activities::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transport::{GroupConsumer, Producer, TransportError, ensure_topics, reconnect::retry_until_connected};
-use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
+use workflows::protocol::{RESULTS_TOPIC, WORKERS_TOPIC, poison_topic, tasks_topic};
 
 use crate::entry::entries;
 use crate::options::WorkerOptions;
+use crate::presence::{self, InHand};
 use crate::queue::QueueLoop;
 
 /// What a worker has done in its life.
@@ -75,11 +76,27 @@ impl Worker {
         let producer = Producer::new(&options.kafka)?;
         // Should one loop fail, the process should end and be started anew, not work on in part.
         let leave = shutdown.child_token();
+        let in_hand = InHand::default();
+        let announced = presence::activities(&registry, &queues);
+        let presence = presence::announce(
+            options.clone(),
+            announced,
+            in_hand.clone(),
+            producer.clone(),
+            leave.clone(),
+        );
+        let presence = tokio::spawn(presence);
         let mut loops = JoinSet::new();
         for queue in &queues {
             let topic = tasks_topic(queue);
             let consumer = GroupConsumer::new(&options.kafka, broker, &options.group(queue), &[&topic])?;
-            let queue_loop = QueueLoop::new(queue, &options, producer.clone(), entries(&registry, queue));
+            let queue_loop = QueueLoop::new(
+                queue,
+                &options,
+                producer.clone(),
+                entries(&registry, queue),
+                in_hand.of(queue),
+            );
             loops.spawn(queue_loop.run(consumer, leave.clone()));
             tracing::info!(queue, worker = options.name, "working");
         }
@@ -92,6 +109,9 @@ impl Worker {
                 (Ok(_), Err(_)) => Err(WorkerError::Panicked),
             };
         }
+        leave.cancel();
+        // Its goodbye has a limit of its own.
+        let _ = presence.await;
         total
     }
 }
@@ -124,7 +144,8 @@ fn check(options: &WorkerOptions, registry: &Registry) -> Result<BTreeSet<String
 
 fn topics(queues: &BTreeSet<String>) -> Vec<String> {
     let of_queue = |queue: &String| [tasks_topic(queue), poison_topic(queue)];
-    std::iter::once(RESULTS_TOPIC.to_owned())
+    [RESULTS_TOPIC.to_owned(), WORKERS_TOPIC.to_owned()]
+        .into_iter()
         .chain(queues.iter().flat_map(of_queue))
         .collect()
 }

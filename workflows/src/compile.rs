@@ -235,6 +235,12 @@ impl Compiled {
         self.nodes.get(usize::from(index)).map(|node| node.name.as_str())
     }
 
+    /// Queue and activity of the step that is named so; none: there is no such step.
+    pub fn activity_of(&self, step: &str) -> Option<(&str, &str)> {
+        let step = self.step(*self.names.get(step)?)?;
+        Some((&step.definition.queue, &step.definition.activity))
+    }
+
     pub(crate) fn node(&self, index: NodeIndex) -> &CompiledNode {
         &self.nodes[usize::from(index)]
     }

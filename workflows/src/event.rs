@@ -29,6 +29,17 @@ pub enum Event {
     Command(CommandEvent),
     /// Tasks in flight may be lost (the broker forgot them): send them again, under the same tokens.
     Redispatch {},
+    /// The attempts that these steps have just begun are not sent yet: their queues are paused, or let only so many through. Follows the
+    /// event that began them at once, so that no worker has seen them.
+    Hold {
+        /// The steps.
+        steps: Vec<String>,
+    },
+    /// The queue has let the step's held attempt through: it is sent now, and its time begins.
+    Release {
+        /// The step.
+        step: String,
+    },
 }
 
 /// A message to a saga from outside.
@@ -82,6 +93,11 @@ pub enum Command {
     Cancel {},
     /// Undo what was done, even after the pivot, end `compensated`.
     Compensate {},
+    /// Undo what was done from this step on, and run on from there. Refused after the pivot.
+    GoBack {
+        /// The step to begin again with.
+        step: String,
+    },
     /// Dispatch nothing until resumed. Deadlines go on.
     Pause {},
     /// Go on.
@@ -96,6 +112,7 @@ impl Command {
             Command::Skip { .. } => "skip",
             Command::Cancel {} => "cancel",
             Command::Compensate {} => "compensate",
+            Command::GoBack { .. } => "go_back",
             Command::Pause {} => "pause",
             Command::Resume {} => "resume",
         }

@@ -16,6 +16,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The topic that carries results back.
 pub const RESULTS_TOPIC: &str = "sagaline.results";
 
+/// The topic on which workers say that they are alive.
+pub const WORKERS_TOPIC: &str = "sagaline.workers";
+
 /// The trace's id within a W3C `traceparent` (`version-trace-parent-flags`), as logs name it.
 pub fn trace_id(traceparent: Option<&str>) -> &str {
     traceparent.and_then(|text| text.split('-').nth(1)).unwrap_or_default()
@@ -151,4 +154,61 @@ pub struct ResultEnvelope {
     pub worker: String,
     /// 1 to [`ENVELOPE_ITEMS_MAX`] results.
     pub results: Vec<TaskResult>,
+}
+
+/// The message on the workers' topic: a worker's sign of life, every ten seconds and when it leaves. For people who look; work needs none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerNotice {
+    /// [`PROTOCOL_VERSION`].
+    pub v: u32,
+    /// The process, by an id that it has made itself when it began.
+    pub worker: uuid::Uuid,
+    /// What it calls itself, as in results.
+    pub name: String,
+    /// The version of its program.
+    pub version: String,
+    /// Where it runs.
+    #[serde(default)]
+    pub host: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it said this.
+    pub at: Timestamp,
+    /// It leaves: nothing more will come from it.
+    #[serde(default)]
+    pub leaving: bool,
+    /// What it works on.
+    pub queues: Vec<QueueStanding>,
+    /// What its activities take and give: in its first message, and again every few minutes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activities: Vec<AnnouncedActivity>,
+}
+
+/// How a worker stands to one of its queues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueStanding {
+    /// The queue.
+    pub queue: String,
+    /// Single tasks that it runs at once.
+    pub concurrency: u32,
+    /// Tasks that it has taken and not yet answered.
+    pub in_flight: u64,
+}
+
+/// What an activity takes and gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnouncedActivity {
+    /// Its queue.
+    pub queue: String,
+    /// Its name.
+    pub activity: String,
+    /// The JSON Schema of its input.
+    #[serde(default)]
+    pub input: Value,
+    /// The JSON Schema of its output.
+    #[serde(default)]
+    pub output: Value,
+    /// The codes it fails with.
+    #[serde(default)]
+    pub codes: Vec<String>,
 }

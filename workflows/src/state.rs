@@ -127,6 +127,9 @@ pub struct State {
     /// Why it ends or ended, other than by completion.
     #[serde(rename = "wy", default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// It undoes only what was done from this step on, and begins again there.
+    #[serde(rename = "bk", default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Back>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -149,6 +152,17 @@ pub enum Phase {
     /// It has ended.
     #[serde(rename = "e")]
     Ended,
+}
+
+/// Where a saga goes back to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Back {
+    /// The step.
+    #[serde(rename = "n")]
+    pub to: NodeIndex,
+    /// The open scopes around it, with their deadlines, which stay.
+    #[serde(rename = "s", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scopes: BTreeMap<NodeIndex, Timestamp>,
 }
 
 /// Why a saga ends.
@@ -227,6 +241,9 @@ pub struct Work {
     /// What an operator gave in place of the mapped input.
     #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
     pub edited_input: Option<Value>,
+    /// Before its current attempt began it was not known either whether its effect is there.
+    #[serde(rename = "d", default, skip_serializing_if = "is_false")]
+    pub doubted: bool,
     /// Failures in a row, for people.
     #[serde(rename = "fl", default, skip_serializing_if = "is_zero")]
     pub failures: u32,
@@ -259,6 +276,13 @@ pub enum Progress {
         /// See above.
         #[serde(rename = "u")]
         until: Timestamp,
+    },
+    /// The attempt has begun, but its queue has not let it through yet: no worker has seen it, and its time does not run.
+    #[serde(rename = "q")]
+    Held {
+        /// The queue has let it through while the saga was paused: it is sent at the resumption.
+        #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+        free: bool,
     },
     /// Waits for an operator.
     #[serde(rename = "o")]

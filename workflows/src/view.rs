@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::compile::{Compiled, Kind};
 use crate::ids::{SagaId, Timestamp};
 use crate::protocol::Role;
-use crate::state::{Active, NodeIndex, Progress, Standing, State, Status, StepError};
+use crate::state::{Active, NodeIndex, Progress, Record, Standing, State, Status, StepError};
 
 /// What is to be seen of a saga.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,9 @@ pub struct SagaView {
     pub input: Value,
     /// Each step that began, by its place in the definition.
     pub steps: Vec<StepView>,
+    /// It undoes what was done from this step on, to begin again there.
+    #[serde(default)]
+    pub back_to: Option<String>,
     /// Why it ends or ended, e.g. `EXPIRED`.
     pub reason: Option<String>,
     /// The step that made it end.
@@ -45,7 +48,7 @@ pub struct StepView {
     pub name: String,
     /// `step`, `scope`, `wait_for`, `sleep` or `parallel`.
     pub kind: String,
-    /// `in_flight`, `backoff`, `pending`, `withheld`, `operator`, `waiting`; none: it is not open.
+    /// `in_flight`, `backoff`, `pending`, `held`, `withheld`, `operator`, `waiting`; none: it is not open.
     pub progress: Option<String>,
     /// What is being done: `run`, `probe`, `fence` or `compensate`.
     pub role: Option<String>,
@@ -65,7 +68,16 @@ pub struct StepView {
 pub fn view(definition: &Compiled, saga: SagaId, state: &State) -> SagaView {
     let status = state.status();
     let ending = state.ending.as_ref();
-    let known: BTreeSet<NodeIndex> = state.records.keys().chain(state.active.keys()).copied().collect();
+    // Of a step that was gone back behind, only the number of its next effect is left.
+    let begun = |node: &NodeIndex, record: &Record| {
+        definition.step(*node).is_none() || record.standing != Standing::Absent || record.error.is_some()
+    };
+    let recorded = state.records.iter().filter(|(node, record)| begun(node, record));
+    let known: BTreeSet<NodeIndex> = recorded
+        .map(|(node, _)| node)
+        .chain(state.active.keys())
+        .copied()
+        .collect();
     SagaView {
         status,
         seq: state.seq,
@@ -76,6 +88,7 @@ pub fn view(definition: &Compiled, saga: SagaId, state: &State) -> SagaView {
             .into_iter()
             .map(|node| step_view(definition, state, node))
             .collect(),
+        back_to: state.back.as_ref().map(|back| definition.node(back.to).name.clone()),
         reason: ending.map(|ending| ending.reason.clone()),
         failed_step: ending.and_then(|ending| ending.step.clone()),
         error: ending.and_then(|ending| ending.error.clone()),
@@ -108,6 +121,7 @@ fn step_view(definition: &Compiled, state: &State, node: NodeIndex) -> StepView 
                 Progress::InFlight { deadline } => ("in_flight", Some(deadline)),
                 Progress::Backoff { until } => ("backoff", Some(until)),
                 Progress::Pending { until } => ("pending", Some(until)),
+                Progress::Held { free: _ } => ("held", None),
                 Progress::Operator => ("operator", None),
             };
             view.progress = Some(progress.to_owned());

@@ -19,6 +19,8 @@ use workflows::{Compiled, advance, rebuild, start};
 
 /// Choices on the way to the frontier. One more multiplies the states by about four.
 const DEPTH: usize = 8;
+/// The same where operators step in: a queue is paused, or the saga goes back.
+const OPERATED_DEPTH: usize = 6;
 /// Tasks and results that may be repeated on one path.
 const REPEATS_MAX: u32 = 1;
 /// Steps in which a well-behaved world must come to the end.
@@ -54,6 +56,11 @@ struct World {
     cancelled: bool,
     signalled: bool,
     rival: bool,
+    /// Times that an operator may still let the saga go back, and pause the queues.
+    backs: u32,
+    pauses: u32,
+    /// The queues let nothing through.
+    gated: bool,
 }
 
 #[derive(Clone)]
@@ -85,6 +92,11 @@ enum Choice {
     Webhook,
     /// Another buyer takes the seat if it is free.
     Rival,
+    GoBack(&'static str),
+    /// An operator pauses every queue, or resumes them.
+    Gate,
+    /// A queue lets the first held task through.
+    LetThrough,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -218,8 +230,11 @@ impl Node {
                 } else {
                     assert_eq!(transition.state, before);
                 }
-                self.take(&transition.effects);
+                let held = self.take(&transition.effects);
                 self.state = transition.state;
+                if !held.is_empty() {
+                    self.apply(definition, Event::Hold { steps: held });
+                }
             }
             Err(_refused) => assert!(
                 matches!(event, Event::Command(_) | Event::Signal(_)),
@@ -228,12 +243,36 @@ impl Node {
         }
     }
 
-    fn take(&mut self, effects: &[Effect]) {
+    /// Gives the steps whose tasks are held.
+    fn take(&mut self, effects: &[Effect]) -> Vec<String> {
+        let mut held = Vec::new();
         for effect in effects {
             if let Effect::Dispatch { task, .. } = effect {
-                self.world.tasks.push(task.clone());
+                if self.world.gated {
+                    held.push(task.token.step.clone());
+                } else {
+                    self.world.tasks.push(task.clone());
+                }
             }
         }
+        held
+    }
+
+    fn go_back(&mut self, definition: &Compiled, step: &str) {
+        let command = CommandEvent {
+            command: Command::GoBack { step: step.to_owned() },
+            by: "operator".into(),
+            reason: String::new(),
+        };
+        self.apply(definition, Event::Command(command));
+    }
+
+    fn let_through(&mut self, definition: &Compiled) {
+        let Some(node) = self.state.held().next() else { return };
+        let step = definition.node_name(node).unwrap().to_owned();
+        let gated = std::mem::take(&mut self.world.gated);
+        self.apply(definition, Event::Release { step });
+        self.world.gated = gated;
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -283,6 +322,15 @@ impl Node {
         }
         if !self.world.rival && self.world.seat == Seat::Free {
             choices.push(Choice::Rival);
+        }
+        if self.world.backs > 0 {
+            choices.extend([Choice::GoBack("reserve"), Choice::GoBack("charge")]);
+        }
+        if self.world.gated || self.world.pauses > 0 {
+            choices.push(Choice::Gate);
+        }
+        if self.state.held().next().is_some() {
+            choices.push(Choice::LetThrough);
         }
         choices
     }
@@ -345,6 +393,16 @@ impl Node {
                 self.world.rival = true;
                 self.world.seat = Seat::Other;
             }
+            Choice::GoBack(step) => {
+                self.world.backs -= 1;
+                self.go_back(definition, step);
+            }
+            Choice::Gate if self.world.gated => self.world.gated = false,
+            Choice::Gate => {
+                self.world.pauses -= 1;
+                self.world.gated = true;
+            }
+            Choice::LetThrough => self.let_through(definition),
         }
     }
 
@@ -354,7 +412,8 @@ impl Node {
         assert!(self.world.charged() <= 1, "charged twice: {}", explain());
         let status = self.state.status();
         let live = !status.is_final();
-        let waits = self.next_due().is_some() || status == Status::Failed;
+        let held = self.state.held().next().is_some();
+        let waits = self.next_due().is_some() || status == Status::Failed || held;
         assert!(!live || waits, "silently stuck: {}", explain());
         assert_eq!(State::decode(&self.state.encode()).unwrap(), self.state);
     }
@@ -378,7 +437,9 @@ impl Node {
 
     /// From here on all goes well.
     fn drain(&mut self, definition: &Compiled) {
+        self.world.gated = false;
         for _ in 0..DRAIN_STEPS_MAX {
+            self.let_through(definition);
             let choice = if !self.world.tasks.is_empty() {
                 Choice::Run {
                     task: 0,
@@ -405,6 +466,7 @@ impl Node {
         self.now.hash(&mut hasher);
         (world.seat, world.released, &world.intents).hash(&mut hasher);
         (world.repeats, world.cancelled, world.signalled, world.rival).hash(&mut hasher);
+        (world.backs, world.pauses, world.gated).hash(&mut hasher);
         for task in &world.tasks {
             (&task.token, &task.key).hash(&mut hasher);
         }
@@ -425,6 +487,7 @@ fn search(
     definition: &Compiled,
     node: &Node,
     path: &mut Vec<Choice>,
+    depth: usize,
     seen: &mut HashSet<(u64, usize)>,
     counts: &mut Counts,
 ) {
@@ -435,7 +498,7 @@ fn search(
     counts.states += 1;
     node.check(path);
     let choices = node.choices();
-    if path.len() == DEPTH || choices.is_empty() {
+    if path.len() == depth || choices.is_empty() {
         let mut end = node.clone();
         end.drain(definition);
         end.check_end(definition, path);
@@ -446,7 +509,7 @@ fn search(
         let mut next = node.clone();
         next.go(definition, &choice);
         path.push(choice);
-        search(definition, &next, path, seen, counts);
+        search(definition, &next, path, depth, seen, counts);
         path.pop();
     }
 }
@@ -467,6 +530,9 @@ fn begin(definition: &Compiled) -> Node {
         cancelled: false,
         signalled: false,
         rival: false,
+        backs: 0,
+        pauses: 0,
+        gated: false,
     };
     let now = Timestamp(0);
     let transition = start(definition, saga(), input.clone(), None, now).unwrap();
@@ -495,6 +561,7 @@ fn every_interleaving_ends_with_money_and_seats_balanced() {
         &definition,
         &begin(&definition),
         &mut Vec::new(),
+        DEPTH,
         &mut HashSet::new(),
         &mut counts,
     );
@@ -528,11 +595,58 @@ fn every_interleaving_from_the_payment_on_ends_balanced() {
             node.go(&definition, &Choice::Deliver(0));
         }
         let mut counts = Counts::default();
-        search(&definition, &node, &mut Vec::new(), &mut HashSet::new(), &mut counts);
+        search(
+            &definition,
+            &node,
+            &mut Vec::new(),
+            DEPTH,
+            &mut HashSet::new(),
+            &mut counts,
+        );
         println!(
             "{} states after {well} steps to depth {DEPTH}, ends: {:?}",
             counts.states, counts.ends
         );
         assert!(counts.states > 10_000, "the search must not silently shrink");
     }
+}
+
+/// An operator pauses the queues once and lets the saga go back once, at any moment, from its beginning and from a payment under way.
+#[test]
+fn every_interleaving_with_an_operator_ends_balanced() {
+    let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
+    let mut went_back = 0;
+    for well in [0, 1, 2] {
+        let mut node = begin(&definition);
+        for _ in 0..well {
+            node.go(
+                &definition,
+                &Choice::Run {
+                    task: 0,
+                    how: How::Well,
+                    answer_lost: false,
+                },
+            );
+            node.go(&definition, &Choice::Deliver(0));
+        }
+        (node.world.backs, node.world.pauses) = (1, 1);
+        let mut back = node.clone();
+        back.go_back(&definition, "reserve");
+        went_back += usize::from(back.state.back.is_some());
+        let mut counts = Counts::default();
+        search(
+            &definition,
+            &node,
+            &mut Vec::new(),
+            OPERATED_DEPTH,
+            &mut HashSet::new(),
+            &mut counts,
+        );
+        println!(
+            "{} states after {well} steps to depth {OPERATED_DEPTH}, ends: {:?}",
+            counts.states, counts.ends
+        );
+        assert!(counts.states > 1_000, "the search must not silently shrink");
+    }
+    assert!(went_back > 0, "nothing was ever gone back behind");
 }

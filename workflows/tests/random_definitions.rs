@@ -169,6 +169,8 @@ struct Run<'a> {
     now: Timestamp,
     world: World,
     journal: Vec<(Timestamp, Event)>,
+    /// The queue lets nothing through.
+    gated: bool,
 }
 
 impl Run<'_> {
@@ -178,13 +180,22 @@ impl Run<'_> {
         if transition.journal.is_some() {
             self.journal.push((self.now, event));
         }
+        let mut held = Vec::new();
         for effect in &transition.effects {
             if let Effect::Dispatch { task, .. } = effect {
-                self.world.tasks.push(task.clone());
+                if self.gated {
+                    held.push(task.token.step.clone());
+                } else {
+                    self.world.tasks.push(task.clone());
+                }
             }
         }
         self.state = transition.state;
+        if !held.is_empty() {
+            self.apply(Event::Hold { steps: held })?;
+        }
         let waits = self.due().is_some() || matches!(self.state.status(), Status::Failed | Status::Paused);
+        let waits = waits || self.state.held().next().is_some();
         prop_assert!(
             self.state.status().is_final() || waits,
             "silently stuck: {:?}",
@@ -241,6 +252,9 @@ impl Run<'_> {
                     0 => Command::Cancel {},
                     1 => Command::Pause {},
                     2..=5 => Command::Resume {},
+                    6 | 7 => Command::GoBack {
+                        step: format!("n{}", usize::from(how / 12) % self.definition_nodes() + 1),
+                    },
                     _retry => Command::Retry {
                         step: None,
                         input: None,
@@ -252,6 +266,11 @@ impl Run<'_> {
                     reason: String::new(),
                 }))
             }
+            16 => {
+                self.gated = how.is_multiple_of(2);
+                Ok(())
+            }
+            17 => self.release(usize::from(how)),
             _wait => {
                 if let Some(due) = self.due() {
                     self.now = self.now.max(due);
@@ -262,9 +281,33 @@ impl Run<'_> {
         }
     }
 
+    /// The queue lets one of its tasks through.
+    fn release(&mut self, which: usize) -> Result<(), TestCaseError> {
+        let held: Vec<_> = self.state.held().collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let step = self.definition.node_name(held[which % held.len()]).unwrap().to_owned();
+        let gated = std::mem::take(&mut self.gated);
+        self.apply(Event::Release { step })?;
+        self.gated = gated;
+        Ok(())
+    }
+
+    fn definition_nodes(&self) -> usize {
+        (0..)
+            .take_while(|node| self.definition.node_name(*node).is_some())
+            .count()
+            .max(1)
+    }
+
     /// From here on all goes well, and an operator helps.
     fn drain(&mut self) -> Result<(), TestCaseError> {
+        self.gated = false;
         for _ in 0..5_000 {
+            if self.state.status() != Status::Paused {
+                self.release(0)?;
+            }
             let choice = if !self.world.tasks.is_empty() {
                 0
             } else if !self.world.results.is_empty() {
@@ -306,12 +349,12 @@ proptest! {
     #[test]
     fn every_saga_ends_clean(
         shapes in prop::collection::vec(shape(), 1..5),
-        choices in prop::collection::vec((0..16_u8, any::<u8>()), 0..60),
+        choices in prop::collection::vec((0..18_u8, any::<u8>()), 0..60),
     ) {
         let definition = Compiled::new(definition(&shapes)).unwrap();
         let started = start(&definition, saga(), json!({}), None, Timestamp(0)).unwrap();
         let journal = vec![(Timestamp(0), Event::Started { input: json!({}), traceparent: None })];
-        let mut run = Run { definition: &definition, state: started.state, now: Timestamp(0), world: World::default(), journal };
+        let mut run = Run { definition: &definition, state: started.state, now: Timestamp(0), world: World::default(), journal, gated: false };
         for effect in started.effects {
             if let Effect::Dispatch { task, .. } = effect {
                 run.world.tasks.push(task);
@@ -329,6 +372,14 @@ proptest! {
                 let name = key.split('/').nth(1).unwrap();
                 prop_assert!(!undoable(definition.definition(), name), "{key} is left of a saga that is {status:?}");
             }
+        }
+        if status == Status::Completed {
+            // Whatever was gone back behind is undone under its old key: no step has its effect twice.
+            let mut there: Vec<&str> = run.world.effects.keys().map(|key| key.split('/').nth(1).unwrap()).collect();
+            there.retain(|name| undoable(definition.definition(), name));
+            let count = there.len();
+            there.dedup();
+            prop_assert!(there.len() == count, "an effect is there twice: {:?}", run.world.effects);
         }
         let entries = run.journal.iter().map(|(at, event)| (*at, event));
         let rebuilt = rebuild(&definition, saga(), entries).unwrap().unwrap();

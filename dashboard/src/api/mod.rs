@@ -111,6 +111,7 @@ fn routes() -> OpenApiRouter<Mission> {
         .routes(routes!(trail::audit))
         .routes(routes!(trail::export))
         .routes(routes!(places::queues))
+        .routes(routes!(places::steer_queue))
         .routes(routes!(places::workers))
         .routes(routes!(places::schedules))
         .routes(routes!(places::schedule))

@@ -15,6 +15,7 @@ use workflows::ids::SagaId;
 use super::{Items, Outcome, campaigns, places, sagas, trail};
 use crate::app::Mission;
 use crate::comparison::Compared;
+use crate::queue_control::Standing;
 use crate::store::approvals::Approval;
 use crate::store::audit::Entry;
 use crate::store::campaigns::ItemRow;
@@ -80,7 +81,7 @@ fn schemas() -> Map<String, Value> {
         Items::<campaigns::CampaignItem>::json_schema(&mut generator),
     );
     root("CampaignItems", Items::<ItemRow, i32>::json_schema(&mut generator));
-    root("Queues", Items::<places::QueueItem>::json_schema(&mut generator));
+    root("Queues", Items::<Standing>::json_schema(&mut generator));
     root("Schedules", Items::<places::ScheduleItem>::json_schema(&mut generator));
     root("Firings", Items::<places::FiringItem>::json_schema(&mut generator));
     generator.subschema_for::<SagaId>();
@@ -97,6 +98,7 @@ fn schemas() -> Map<String, Value> {
     generator.subschema_for::<trail::Decided>();
     generator.subschema_for::<places::Workers>();
     generator.subschema_for::<places::ScheduleWish>();
+    generator.subschema_for::<places::QueueWish>();
     roots.extend(generator.take_definitions(true));
     roots
 }

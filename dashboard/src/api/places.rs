@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use orchestrator::client::{EngineClient, Firing, LocalClient, Schedule};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use workflows::ids::{SagaId, Timestamp};
 
@@ -15,23 +15,8 @@ use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{API_PAGE_MAX, PAGE_FIRINGS};
 use crate::pages::text::seen;
+use crate::queue_control::{self, Change};
 use crate::schedules::{self, Wish, word};
-
-/// A queue.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct QueueItem {
-    /// Its name.
-    queue: String,
-    /// Workflows with a step there.
-    workflows: Vec<String>,
-    /// Messages that its workers have not finished; none: Kafka could not be asked.
-    lag: Option<u64>,
-    /// How many workers are in its group; none: the broker does not tell.
-    workers: Option<usize>,
-    /// Work waits, and nobody is there to do it.
-    deserted: bool,
-}
 
 /// A worker of a queue.
 #[derive(Serialize, JsonSchema)]
@@ -41,8 +26,28 @@ pub struct WorkerItem {
     queue: String,
     /// What it calls itself.
     client: String,
-    /// From where it is connected to Kafka.
+    /// Where it runs, or from where it is connected to Kafka.
     host: String,
+    /// What it said of itself within the last half minute; none: it is only known as a member of the queue's group.
+    said: Option<Said>,
+}
+
+/// What a worker says of itself.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// The process.
+    id: uuid::Uuid,
+    /// The version of its program.
+    version: String,
+    /// Single tasks of the queue that it runs at once.
+    concurrency: u32,
+    /// Tasks of the queue that it has taken and not yet answered.
+    in_flight: u64,
+    /// When it began, RFC 3339.
+    started_at: String,
+    /// When it was last heard of, RFC 3339.
+    seen_at: String,
 }
 
 /// The workers.
@@ -53,52 +58,105 @@ pub struct Workers {
     items: Vec<WorkerItem>,
     /// Always null: all are on one page.
     next: Option<String>,
-    /// Queues of which the broker does not tell who works on them.
+    /// Queues of which neither the broker nor a worker tells who works on them.
     unknown: Vec<String>,
 }
 
 /// The queues
 ///
-/// How far their workers are behind, as Kafka says now.
+/// What operators have said of them, what waits, and how far their workers are behind, as Kafka says now.
 #[utoipa::path(get, path = "/queues", tag = "places", responses(
     (status = 200, description = "By name", body = ref("#/components/schemas/Queues")),
     (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn queues(State(mission): State<Mission>) -> Answer {
-    let known = mission.queues.now(&mission.engine).await;
-    let items = known.iter().map(|(name, queue)| QueueItem {
-        queue: name.clone(),
-        workflows: queue.workflows.clone(),
-        lag: queue.standing.lag,
-        workers: queue.standing.members.as_ref().map(Vec::len),
-        deserted: queue.is_deserted(),
-    });
-    Ok(Json(Items::all(items.collect())).into_response())
+    mission.queues.now(&mission.engine).await;
+    let items = queue_control::list(&mission).await?;
+    Ok(Json(Items::all(items)).into_response())
+}
+
+/// What is to change of a queue; what is left out stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueWish {
+    /// Pause it, or resume it.
+    paused: Option<bool>,
+    /// Let at most so many tasks a second through; null: no limit.
+    #[serde(default, deserialize_with = "said")]
+    #[schemars(with = "Option<f64>")]
+    rate: Option<Option<f64>>,
+    /// Why.
+    reason: String,
+}
+
+/// Tells null from nothing.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Pauses, resumes or limits a queue
+///
+/// For operators. Every orchestrator knows within a second.
+#[utoipa::path(post, path = "/queues/{queue}", tag = "places",
+    params(("queue" = String, Path, description = "The queue's name")),
+    request_body(content = ref("#/components/schemas/QueueWish"), content_type = "application/json"),
+    responses(
+    (status = 200, description = "As it is now", body = ref("#/components/schemas/QueueStanding")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
+pub async fn steer_queue(
+    State(mission): State<Mission>,
+    Extension(operator): Extension<Operator>,
+    Path(queue): Path<String>,
+    Body(QueueWish { paused, rate, reason }): Body<QueueWish>,
+) -> Answer {
+    queue_control::change(&mission, &operator, &queue, Change { paused, rate }, &reason).await?;
+    let now = queue_control::list(&mission).await?.into_iter();
+    let now = now.into_iter().find(|known| known.queue == queue);
+    let now = now.ok_or_else(|| PageError::NotFound(format!("the queue {queue}")))?;
+    Ok(Json(now).into_response())
 }
 
 /// The workers
 ///
-/// Who is in the queues' groups, as Kafka says now.
+/// Who says that it works on a queue; for queues of which nobody says so, who is in their groups, as Kafka says now.
 #[utoipa::path(get, path = "/workers", tag = "places", responses(
     (status = 200, description = "By queue", body = ref("#/components/schemas/Workers")),
     (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
 pub async fn workers(State(mission): State<Mission>) -> Answer {
     let known = mission.queues.now(&mission.engine).await;
-    let mut answer = Workers {
-        items: Vec::new(),
-        next: None,
-        unknown: Vec::new(),
-    };
+    let mut items: Vec<WorkerItem> = Vec::new();
+    for worker in queue_control::alive(&mission).await? {
+        items.extend(worker.queues.0.iter().map(|at| WorkerItem {
+            queue: at.queue.clone(),
+            client: worker.name.clone(),
+            host: worker.host.clone(),
+            said: Some(Said {
+                id: worker.id,
+                version: worker.version.clone(),
+                concurrency: at.concurrency,
+                in_flight: at.in_flight,
+                started_at: Timestamp::from(worker.started_at).to_rfc3339(),
+                seen_at: Timestamp::from(worker.seen_at).to_rfc3339(),
+            }),
+        }));
+    }
+    let mut unknown = Vec::new();
     for (name, queue) in known.iter() {
+        if items.iter().any(|item| item.queue == *name) {
+            continue;
+        }
         match &queue.standing.members {
-            None => answer.unknown.push(name.clone()),
-            Some(members) => answer.items.extend(members.iter().map(|member| WorkerItem {
+            None => unknown.push(name.clone()),
+            Some(members) => items.extend(members.iter().map(|member| WorkerItem {
                 queue: name.clone(),
                 client: member.client.clone(),
                 host: member.host.clone(),
+                said: None,
             })),
         }
     }
-    Ok(Json(answer).into_response())
+    items.sort_by(|a, b| (&a.queue, &a.client).cmp(&(&b.queue, &b.client)));
+    let next = None;
+    Ok(Json(Workers { items, next, unknown }).into_response())
 }
 
 /// A schedule.

@@ -375,6 +375,7 @@ pub async fn dry_run(
     operator.must_be(Role::Operator)?;
     let (record, definition) = load(&mission, &id).await?;
     let deed = wish.deed(record.summary.seq);
+    deeds::check_input(&mission, &definition, &deed).await?;
     let found = deeds::consequences(&mission, &record, &definition, &deed, &operator.name);
     let tag = etag(record.summary.seq);
     let body = match found {

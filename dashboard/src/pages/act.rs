@@ -113,6 +113,10 @@ async fn preview(mission: Mission, operator: Operator, id: &str, deed: Deed, sta
         page.problem = error.to_string();
         return html(&page);
     }
+    if let Err(error) = deeds::check_input(&mission, &definition, &page.deed).await {
+        page.problem = error.to_string();
+        return html(&page);
+    }
     match deeds::consequences(&mission, &record, &definition, &page.deed, &operator.name) {
         Ok(consequences) => {
             page.consequences = consequences;
@@ -128,10 +132,11 @@ async fn preview(mission: Mission, operator: Operator, id: &str, deed: Deed, sta
 }
 
 fn title(deed: &Deed) -> String {
-    if deed.step.is_empty() {
-        deed.command.clone()
-    } else {
-        format!("{} {}", deed.command, deed.step)
+    let command = deed.command.replace('_', " ");
+    match (deed.step.as_str(), deed.command.as_str()) {
+        ("", _) => command,
+        (step, "go_back") => format!("{command} to {step}"),
+        (step, _other) => format!("{command} {step}"),
     }
 }
 

@@ -13,12 +13,13 @@ use crate::access::Operator;
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{CHART_MINUTES, COUNT_MAX, FIGURES_AGE_MAX};
-use crate::store::figures::{self, AtNode, Health, Live, Minute};
+use crate::store::figures::{self, AtNode, Health, Live, Minute, Sales};
 
 /// What the overview shows.
 pub struct Known {
     live: Vec<Live>,
     minutes: Vec<Minute>,
+    sales: Vec<Sales>,
     nodes: Vec<AtNode>,
     health: Health,
 }
@@ -34,6 +35,7 @@ struct Home {
     late_timers: i64,
     oldest: String,
     charts: Vec<Chart>,
+    sales: Vec<SalesRow>,
     live: Vec<Row>,
     steps: Vec<StepRow>,
     queues: Vec<QueueRow>,
@@ -59,6 +61,15 @@ struct StepRow {
     sagas: i64,
 }
 
+struct SalesRow {
+    workflow: String,
+    started: i64,
+    completed: i64,
+    conversion: String,
+    items: i64,
+    money: String,
+}
+
 struct QueueRow {
     name: String,
     lag: String,
@@ -71,6 +82,7 @@ async fn known(mission: &Mission) -> Result<std::sync::Arc<Known>, PageError> {
         Ok::<_, PageError>(Known {
             live: figures::live(&mission.pool).await?,
             minutes: figures::minutes(&mission.pool).await?,
+            sales: figures::sales(&mission.pool).await?,
             nodes: figures::at_nodes(&mission.pool).await?,
             health: figures::health(&mission.pool).await?,
         })
@@ -109,6 +121,7 @@ pub async fn show(State(mission): State<Mission>, Extension(operator): Extension
             .oldest_stuck
             .map_or_else(|| "none".to_owned(), |at| ago(at.into(), mission.engine.now())),
         charts: drawn(&known.minutes),
+        sales: known.sales.iter().map(sales).collect(),
         live: known.live.iter().map(row).collect(),
         steps: steps(&mission, &known.nodes).await?,
         queues: queues(&mission),
@@ -162,6 +175,37 @@ async fn steps(mission: &Mission, nodes: &[AtNode]) -> Result<Vec<StepRow>, Page
     Ok(sagas.into_iter().map(row).collect())
 }
 
+fn sales(sales: &Sales) -> SalesRow {
+    // Of those that have ended: what is under way is neither won nor lost.
+    let ended = sales.completed + sales.undone;
+    let conversion = match ended {
+        0 => "—".to_owned(),
+        ended => format!("{} %", sales.completed * 100 / ended),
+    };
+    let cents = sales.money_cents.unsigned_abs();
+    SalesRow {
+        workflow: sales.workflow.clone(),
+        started: sales.started,
+        completed: sales.completed,
+        conversion,
+        items: sales.items,
+        money: format!("{}.{:02}", thousands(cents / 100), cents % 100),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn queues(mission: &Mission) -> Vec<QueueRow> {
     let known = mission.queues.get(&mission.engine);
     let row = |(name, queue): (&String, &crate::queues::Queue)| QueueRow {
@@ -183,5 +227,25 @@ fn row(live: &Live) -> Row {
         mark: live.status.parse().map_or("", mark),
         sagas: live.sagas,
         href: search_link(&search),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_exact() {
+        let row = sales(&Sales {
+            workflow: "booking".to_owned(),
+            started: 10,
+            completed: 3,
+            undone: 1,
+            items: 6,
+            money_cents: 123_456_705,
+        });
+        assert_eq!((row.money.as_str(), row.conversion.as_str()), ("1,234,567.05", "75 %"));
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(1_000), "1,000");
     }
 }

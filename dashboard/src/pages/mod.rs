@@ -5,6 +5,7 @@ pub mod approvals;
 pub mod assets;
 pub mod campaigns;
 pub mod charts;
+pub mod difference;
 pub mod export;
 pub mod graph;
 pub mod guide;

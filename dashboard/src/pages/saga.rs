@@ -9,9 +9,9 @@ use orchestrator::Deployed;
 use orchestrator::store::reads::{self, JournalEntry, SagaRecord};
 use serde::Deserialize;
 use workflows::SagaView;
-use workflows::event::Event;
-use workflows::ids::SagaId;
-use workflows::state::Status;
+use workflows::event::{Command, CommandEvent, Event};
+use workflows::ids::{SagaId, Timestamp};
+use workflows::state::{self, Status};
 
 use super::text::{self, ago, mark};
 use super::{Frame, Page, graph, html, standing, timeline};
@@ -19,6 +19,7 @@ use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::limits::{EVENT_SHOWN_MAX, PAGE_JOURNAL, PAGE_NOTES};
+use crate::links::Link;
 use crate::store::audit::{self, Note};
 
 #[derive(Template)]
@@ -41,6 +42,7 @@ struct SagaPage {
     timeline: String,
     input: String,
     output: String,
+    links: Vec<Link>,
     steps: Vec<StepRow>,
     journal: Vec<JournalRow>,
     next: Option<u64>,
@@ -57,6 +59,8 @@ struct StepRow {
     standing: String,
     error: String,
     output: String,
+    /// Where its last attempt is compared; empty: it has none.
+    difference: String,
 }
 
 struct JournalRow {
@@ -116,12 +120,19 @@ pub async fn show(
             .map(|(name, value)| format!("{name}={value}"))
             .collect(),
         sentences: standing::sentences(&view, now),
-        actions: actions(&view, summary.id, &operator, mission.options.second_person),
+        actions: actions(
+            &view,
+            summary.id,
+            &operator,
+            mission.options.second_person,
+            &backs(&definition, summary.id, &state, &view, now),
+        ),
         graph: graph::draw(definition.compiled.definition(), &standing::marks(&view)),
         timeline: timeline::draw(&definition.compiled, summary.id, events, now).unwrap_or_default(),
         input: text::json(&view.input, &operator),
         output: text::json(&view.output, &operator),
-        steps: steps(&view, &operator),
+        links: mission.options.links.of(summary.id, &state, &view, &operator),
+        steps: steps(&view, &operator, summary.id),
         next: journal.last().map(|last| last.seq).filter(|last| *last < view.seq),
         journal: journal.into_iter().map(|entry| row(entry, &operator)).collect(),
         workflow: summary.workflow,
@@ -129,7 +140,7 @@ pub async fn show(
     })
 }
 
-fn steps(view: &SagaView, operator: &Operator) -> Vec<StepRow> {
+fn steps(view: &SagaView, operator: &Operator, id: SagaId) -> Vec<StepRow> {
     let row = |step: &workflows::StepView| StepRow {
         name: step.name.clone(),
         standing: step.progress.clone().unwrap_or_else(|| step.standing.clone()),
@@ -138,6 +149,15 @@ fn steps(view: &SagaView, operator: &Operator) -> Vec<StepRow> {
             .as_ref()
             .map_or_else(String::new, |error| format!("{}: {}", error.code, error.message)),
         output: text::json(&step.output, operator),
+        difference: match step.kind.as_str() {
+            "step" => {
+                let query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("step", &step.name)
+                    .finish();
+                format!("/sagas/{id}/difference?{query}")
+            }
+            _other => String::new(),
+        },
     };
     view.steps.iter().map(row).collect()
 }
@@ -161,9 +181,31 @@ fn row(entry: JournalEntry, operator: &Operator) -> JournalRow {
     }
 }
 
+/// The steps that it could go back to, by the engine's own word.
+fn backs(definition: &Deployed, id: SagaId, state: &state::State, view: &SagaView, now: Timestamp) -> Vec<String> {
+    let possible = |step: &&workflows::StepView| {
+        let event = Event::Command(CommandEvent {
+            command: Command::GoBack {
+                step: step.name.clone(),
+            },
+            by: String::new(),
+            reason: String::new(),
+        });
+        step.progress.is_none() && workflows::advance(&definition.compiled, id, state.clone(), &event, now).is_ok()
+    };
+    if view.pivoted || view.status.is_final() {
+        return Vec::new();
+    }
+    view.steps
+        .iter()
+        .filter(possible)
+        .map(|step| step.name.clone())
+        .collect()
+}
+
 /// What fits the state and the role; the dry run has the last word.
 /// Where a second person decides, an operator may ask for the grave ones.
-fn actions(view: &SagaView, id: SagaId, operator: &Operator, second_person: bool) -> Vec<Action> {
+fn actions(view: &SagaView, id: SagaId, operator: &Operator, second_person: bool, backs: &[String]) -> Vec<Action> {
     let mut found = Vec::new();
     let mut offer = |name: String, command: &str, step: &str| {
         let query = form_urlencoded::Serializer::new(String::new())
@@ -187,6 +229,9 @@ fn actions(view: &SagaView, id: SagaId, operator: &Operator, second_person: bool
         if step.role.is_some() && grave {
             offer(format!("Skip {}…", step.name), "skip", &step.name);
         }
+    }
+    for step in backs.iter().filter(|_| grave) {
+        offer(format!("Go back to {step}…"), "go_back", step);
     }
     let ended = view.status.is_final();
     if !ended && !view.pivoted && view.status != Status::Compensating {

@@ -26,7 +26,10 @@ pub fn sentences(view: &SagaView, now: Timestamp) -> Vec<String> {
             .push("An operator has paused it: nothing is dispatched until it is resumed. Deadlines go on.".to_owned()),
         Status::Compensating => {
             let reason = view.reason.as_deref().unwrap_or("no reason given");
-            found.push(format!("It is being undone ({reason}), the last effect first."));
+            found.push(match &view.back_to {
+                Some(step) => format!("It goes back to {step}: what was done from there on is undone, the last effect first; then it runs on from there."),
+                None => format!("It is being undone ({reason}), the last effect first."),
+            });
         }
         Status::Running | Status::Waiting => {}
     }
@@ -69,6 +72,10 @@ fn sentence(step: &StepView, now: Timestamp) -> Option<String> {
             step.attempt
         ),
         "pending" => format!("{role} {name}: it is under way elsewhere, and asked about {when}.{last}"),
+        "held" => format!(
+            "{role} {name}: attempt {} waits until its queue lets it through: an operator has paused or limited that queue. No worker has seen it, and its time does not run.",
+            step.attempt
+        ),
         "withheld" => format!("{role} {name}: held back until the saga is resumed."),
         "operator" => format!("{role} {name}: no attempt is left after {}.{last}", step.attempt),
         _waiting => match step.kind.as_str() {

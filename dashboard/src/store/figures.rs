@@ -5,7 +5,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::limits::{
-    CHART_MINUTES, COUNT_MAX, SAMPLE_AMONG, SAMPLE_ENTRIES, SAMPLE_SAGAS, STATE_LOOK_MAX, STEP_SAMPLE, TIMER_LATE,
+    CHART_MINUTES, COUNT_MAX, SALES_HOURS, SAMPLE_AMONG, SAMPLE_ENTRIES, SAMPLE_SAGAS, STATE_LOOK_MAX, STEP_SAMPLE,
+    TIMER_LATE,
 };
 
 /// Live sagas of a workflow in a status.
@@ -66,19 +67,47 @@ pub async fn live(pool: &PgPool) -> Result<Vec<Live>, sqlx::Error> {
     .await
 }
 
-/// What happened in each of the last minutes, to the newest [`COUNT_MAX`] of the sagas that began within them.
+/// What happened in each of the last minutes, as the orchestrators have counted it.
 pub async fn minutes(pool: &PgPool) -> Result<Vec<Minute>, sqlx::Error> {
     sqlx::query_as(
-        "select moved.kind, floor(extract(epoch from now() - moved.at) / 60)::int as ago, count(*) as sagas \
-         from (select created_at, updated_at, status, ended_at, failure_code from saga.sagas \
-               where id >= saga.first_id_at(now() - $1 * interval '1 minute') order by id desc limit $2) as recent \
-         cross join lateral (values ('started', recent.created_at), \
-            (case when recent.status = 'completed' then 'completed' when recent.ended_at is not null then 'undone' \
-                  when recent.failure_code is not null then 'failing' end, recent.updated_at)) as moved(kind, at) \
-         where moved.kind is not null and moved.at <= now() and moved.at > now() - $1 * interval '1 minute' group by 1, 2",
+        "select kind, floor(extract(epoch from date_trunc('minute', now()) - minute) / 60)::int as ago, sum(sagas)::bigint as sagas \
+         from saga.counts where minute > now() - ($1 + 1) * interval '1 minute' and minute <= now() group by 1, 2",
     )
     .bind(CHART_MINUTES as f64)
-    .bind(COUNT_MAX)
+    .fetch_all(pool)
+    .await
+}
+
+/// What a workflow's sagas were worth within a day.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Sales {
+    /// The workflow.
+    pub workflow: String,
+    /// Begun.
+    pub started: i64,
+    /// Completed.
+    pub completed: i64,
+    /// Ended otherwise.
+    pub undone: i64,
+    /// For how many things the completed ones were, e.g. seats.
+    pub items: i64,
+    /// Their money.
+    pub money_cents: i64,
+}
+
+/// Sales of the last so many hours, of workflows that money moves in: a row a minute, workflow and kind is read, however many sagas there were.
+pub async fn sales(pool: &PgPool) -> Result<Vec<Sales>, sqlx::Error> {
+    sqlx::query_as(
+        "select workflow, \
+                coalesce(sum(sagas) filter (where kind = 'started'), 0)::bigint as started, \
+                coalesce(sum(sagas) filter (where kind = 'completed'), 0)::bigint as completed, \
+                coalesce(sum(sagas) filter (where kind = 'undone'), 0)::bigint as undone, \
+                coalesce(sum(items) filter (where kind = 'completed'), 0)::bigint as items, \
+                coalesce(sum(money_cents) filter (where kind = 'completed'), 0)::bigint as money_cents \
+         from saga.counts where minute > now() - $1 * interval '1 hour' \
+         group by workflow having sum(money_cents) > 0 order by workflow",
+    )
+    .bind(SALES_HOURS as f64)
     .fetch_all(pool)
     .await
 }

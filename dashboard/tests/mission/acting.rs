@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use workflows::event::{Command, CommandEvent, Event, Signal};
 use workflows::ids::SagaId;
+use workflows::protocol::Outcome;
 
 use crate::client::Browser;
 use crate::control::Control;
@@ -441,5 +442,135 @@ async fn the_trail_is_filtered_and_exported_with_before_and_after() {
         ada.page("/audit?action=export+audit").await.contains("saga="),
         "exports are in the trail"
     );
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_goes_back_to_an_earlier_step() {
+    let control = Control::start_with(dashboard::Options {
+        second_person: false,
+        ..dashboard::Options::default()
+    })
+    .await;
+    let mut browser = control.logged_in("ada", Role::Approver).await;
+    let saga = control.saga("flaky", json!({"about": "k"})).await;
+    let done = || Outcome::Succeeded {
+        output: json!({"held": true}),
+    };
+    control.answer(saga, "hold", done()).await;
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(
+        page.contains("Go back to hold…") && !page.contains("Go back to pay…"),
+        "{page}"
+    );
+    let dry = browser
+        .page(&format!("/sagas/{saga}/act?command=go_back&step=hold"))
+        .await;
+    assert!(dry.contains("nobody.lets-go is sent to the queue nobody"), "{dry}");
+    assert!(dry.contains("It goes back to hold"), "{dry}");
+    let refused = browser
+        .page(&format!("/sagas/{saga}/act?command=go_back&step=pay"))
+        .await;
+    assert!(refused.contains("is open"), "{refused}");
+    let seq = status(&control, saga).await.1.to_string();
+    let form = [
+        ("command", "go_back"),
+        ("step", "hold"),
+        ("seq", seq.as_str()),
+        ("stage", "do"),
+        ("reason", "another seat"),
+    ];
+    assert_eq!(act(&mut browser, saga, &form).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(status(&control, saga).await.0, "compensating");
+    control.answer(saga, "hold", done()).await;
+    assert_eq!(status(&control, saga).await.0, "running");
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(page.contains("Running hold: attempt 1 is with a worker"), "{page}");
+    harmless(&page);
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_input_must_have_the_announced_shape() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let announced = orchestrator::store::workers::Announced {
+        queue: vec!["nobody".into()],
+        activity: vec!["nobody.works".into()],
+        version: vec!["1".into()],
+        input: vec![json!({"type": "object", "properties": {"card": {"type": "string"}}}).to_string()],
+        output: vec!["true".into()],
+        codes: vec!["[]".into()],
+    };
+    orchestrator::store::workers::announce(&control.database.pool, &announced)
+        .await
+        .unwrap();
+    let saga = stuck(&control).await;
+    let seq = status(&control, saga).await.1.to_string();
+    let form = |text: &'static str, stage: &'static str| {
+        let seq = seq.clone();
+        vec![
+            ("command", "retry".to_owned()),
+            ("step", "work".to_owned()),
+            ("text", text.to_owned()),
+            ("seq", seq),
+            ("stage", stage.to_owned()),
+            ("reason", "x".to_owned()),
+        ]
+    };
+    for (text, stage, status) in [
+        (r#"{"card": 7}"#, "do", StatusCode::UNPROCESSABLE_ENTITY),
+        (r#"{"card": 7}"#, "preview", StatusCode::OK),
+        (r#"{"card": "8"}"#, "do", StatusCode::SEE_OTHER),
+    ] {
+        let form = form(text, stage);
+        let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = act(&mut browser, saga, &form).await;
+        assert_eq!(answer.status(), status, "{text}");
+        let page = answer.text().await.unwrap();
+        if text.contains('7') {
+            assert!(page.contains("this is not what nobody.works takes: /card"), "{page}");
+        }
+    }
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sagas_page_leads_to_what_is_different_and_elsewhere() {
+    let links = "Booking=https://shop.example/bookings/{saga} Card=https://bank.example/{input.card} \
+                 Paid=https://bank.example/paid/{steps.work.paid} Trace=https://traces.example/{trace}";
+    let control = Control::start_with(dashboard::Options {
+        links: dashboard::Links::parse(links).unwrap(),
+        ..dashboard::Options::default()
+    })
+    .await;
+    let mut browser = control.logged_in("olga", Role::Operator).await;
+    let well = control.saga("stubborn", json!({"about": "k", "card": "1"})).await;
+    let output = json!({"paid": HOSTILE});
+    control.answer(well, "work", Outcome::Succeeded { output }).await;
+    let page = browser.page(&format!("/sagas/{well}")).await;
+    harmless(&page);
+    assert!(
+        page.contains(&format!("https://shop.example/bookings/{well}")),
+        "{page}"
+    );
+    assert!(page.contains("https://bank.example/paid/%"), "{page}");
+    assert!(!page.contains("traces.example"), "there is no trace: {page}");
+    let saga = stuck(&control).await;
+    let page = browser.page(&format!("/sagas/{saga}")).await;
+    assert!(page.contains("https://bank.example/4242"), "{page}");
+    assert!(page.contains(&format!("/sagas/{saga}/difference?step=work")), "{page}");
+    let path = format!("/sagas/{saga}/difference?step=work");
+    let page = browser.page(&path).await;
+    harmless(&page);
+    assert!(
+        page.contains("tried only once") && page.contains(&well.to_string()),
+        "{page}"
+    );
+    assert!(page.contains("/input/card") && page.contains("4242"), "{page}");
+    let mut viewer = control.logged_in("vera", Role::Viewer).await;
+    let page = viewer.page(&path).await;
+    assert!(!page.contains("4242"), "{page}");
+    assert!(!viewer.page(&format!("/sagas/{saga}")).await.contains("bank.example"));
     control.stop().await;
 }

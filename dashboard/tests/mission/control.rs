@@ -30,6 +30,7 @@ impl Control {
         let broker = InProcessBroker::start(4).unwrap();
         let options = EngineOptions {
             connections: 3,
+            worth: Some(|_workflow, input| (input["cents"].as_i64().unwrap_or_default(), 2)),
             ..EngineOptions::default()
         };
         let engine = Engine::start(options, database.pool.clone(), broker.config("test"))

@@ -10,5 +10,6 @@ mod control;
 mod inbox;
 mod openapi;
 mod places;
+mod queues;
 mod sagas;
 mod users;

@@ -13,7 +13,7 @@ use crate::api::{Program, stuck};
 use crate::control::Control;
 
 /// What the API consists of.
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 24] = [
     "GET /approvals",
     "GET /approvals/{id}",
     "GET /audit",
@@ -34,6 +34,7 @@ const OPERATIONS: [&str; 23] = [
     "POST /approvals/{id}",
     "POST /campaigns",
     "POST /campaigns/{id}/{steer}",
+    "POST /queues/{queue}",
     "POST /sagas/{id}/commands",
     "POST /sagas/{id}/dry-run",
     "POST /schedules/{name}/{deed}",

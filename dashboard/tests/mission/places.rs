@@ -127,3 +127,25 @@ fn the_queues_groups_are_the_workers() {
     let group = workers::WorkerOptions::new(kafka, Vec::new()).group("seats");
     assert_eq!(group, format!("{}seats", dashboard::WORKER_GROUP_PREFIX));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_tells_what_was_sold() {
+    let control = Control::start().await;
+    let mut browser = control.logged_in("vera", Role::Viewer).await;
+    for n in 0..3 {
+        let saga = control.saga("patient", json!({"about": "k", "cents": 411_500})).await;
+        let name = if n < 2 { "go" } else { continue };
+        let signal = workflows::event::Signal {
+            id: "s".into(),
+            name: name.into(),
+            payload: json!(null),
+        };
+        control.engine.signal(saga, signal).await.unwrap();
+    }
+    testkit::eventually("the sales are shown", LIMIT, async || {
+        let page = browser.page("/").await;
+        page.contains("8,230.00") && page.contains("100 %") && page.contains("<td class=\"number\">3</td>")
+    })
+    .await;
+    control.stop().await;
+}

@@ -109,6 +109,7 @@ impl FakeEngine {
             status: Status::Running,
             seq: 1,
             started_at: NOW,
+            back_to: None,
             pivoted: false,
             input,
             steps: Vec::new(),

@@ -360,6 +360,7 @@ fn refuse_unknown_fields(command: &Command, body: &Bytes) -> Result<(), ApiError
     let own: &[&str] = match command {
         Command::Retry { step: _, input: _ } => &["step", "input"],
         Command::Skip { step: _, output: _ } => &["step", "output"],
+        Command::GoBack { step: _ } => &["step"],
         Command::Cancel {} | Command::Compensate {} | Command::Pause {} | Command::Resume {} => &[],
     };
     let fields: std::collections::BTreeMap<String, serde::de::IgnoredAny> = extract::from_json(body)?;

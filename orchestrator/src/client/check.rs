@@ -183,6 +183,7 @@ pub(super) fn command(event: &CommandEvent) -> Result<(), ClientError> {
             problems.key("/step", step);
             problems.json("/output", output, PAYLOAD_BYTES_MAX);
         }
+        Command::GoBack { step } => problems.key("/step", step),
         Command::Cancel {} | Command::Compensate {} | Command::Pause {} | Command::Resume {} => {}
     }
     problems.done()

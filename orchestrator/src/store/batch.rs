@@ -83,6 +83,35 @@ pub struct BatchWrite {
     pub outbox: Option<OutboxRow>,
     /// Outbox rows whose messages have been acknowledged.
     pub outbox_gone: Vec<Uuid>,
+    /// Tasks that wait for their queues.
+    pub held: HeldTasks,
+    /// Tasks that wait no more.
+    pub unheld: GoneTasks,
+}
+
+/// Columns of tasks that wait for their queues.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct HeldTasks {
+    pub saga_id: Vec<Uuid>,
+    pub step: Vec<String>,
+    pub queue: Vec<String>,
+}
+
+/// Columns of tasks that wait no more.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct GoneTasks {
+    pub saga_id: Vec<Uuid>,
+    pub step: Vec<String>,
+}
+
+impl GoneTasks {
+    /// One more.
+    pub(crate) fn push(&mut self, saga: Uuid, step: &str) {
+        self.saga_id.push(saga);
+        self.step.push(step.to_owned());
+    }
 }
 
 /// Columns of new sagas.
@@ -179,6 +208,8 @@ impl BatchWrite {
             && self.timers_gone.is_empty()
             && self.signals.saga_id.is_empty()
             && self.outbox.is_none()
+            && self.held.saga_id.is_empty()
+            && self.unheld.saga_id.is_empty()
     }
 }
 
@@ -236,6 +267,22 @@ select saga.require_current((select count(*) from updated) = $44::bigint
 
 /// Writes a batch, or none of it. An error that [`super::classify`] calls stale means: read again.
 pub async fn write_batch(pool: &PgPool, at: Timestamp, write: &BatchWrite) -> Result<(), sqlx::Error> {
+    if write.held.saga_id.is_empty() && write.unheld.saga_id.is_empty() {
+        return write_sagas(pool, at, write).await;
+    }
+    // Rare: only while a queue is paused or limited.
+    let mut transaction = pool.begin().await?;
+    write_sagas(&mut *transaction, at, write).await?;
+    super::queues::let_go(&mut *transaction, &write.unheld).await?;
+    super::queues::hold(&mut *transaction, at, &write.held).await?;
+    transaction.commit().await
+}
+
+async fn write_sagas(
+    executor: impl sqlx::PgExecutor<'_>,
+    at: Timestamp,
+    write: &BatchWrite,
+) -> Result<(), sqlx::Error> {
     let (i, u, j) = (&write.inserted, &write.updated, &write.journal);
     let outbox = write.outbox.as_ref();
     let delivered = write.signals.delivered.iter().filter(|delivered| **delivered).count();
@@ -285,7 +332,7 @@ pub async fn write_batch(pool: &PgPool, at: Timestamp, write: &BatchWrite) -> Re
         .bind(&write.outbox_gone)
         .bind(u.id.len() as i64)
         .bind(delivered as i64)
-        .execute(pool)
+        .execute(executor)
         .await?;
     Ok(())
 }

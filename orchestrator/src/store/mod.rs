@@ -1,14 +1,17 @@
 //! All of the engine's SQL: one function per query, named for its effect.
 
 pub mod batch;
+pub mod counts;
 pub mod definitions;
 pub mod instances;
 pub mod journal;
 pub mod outbox;
+pub mod queues;
 pub mod reads;
 pub mod retention;
 pub mod signals;
 pub mod timers;
+pub mod workers;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};

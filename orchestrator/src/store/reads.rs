@@ -131,18 +131,68 @@ pub async fn journal(pool: &PgPool, id: SagaId, after: u64, limit: u32) -> Resul
 
 /// Sagas that match, newest or oldest first (by id, which is by when they were accepted), at most `limit`.
 pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<SagaSummary>, sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new(SUMMARY);
-    query.push(" from saga.sagas where true");
-    if !filter.status.is_empty() {
-        query
-            .push(" and status = any(")
-            .push_bind(texts(&filter.status))
-            .push(")");
-        // Lets the partial index of live, or of undone, sagas be used.
-        if !filter.status.iter().any(|status| status.is_final()) {
-            query.push(" and ended_at is null");
+    let mut query = QueryBuilder::<Postgres>::new("");
+    narrow(&mut query, filter, limit);
+    query.build().fetch_all(pool).await?.iter().map(summary).collect()
+}
+
+/// Carries the same statement out and tells Postgres' own account of it, as `explain (analyze, buffers, format json)` gives it.
+pub async fn explain_list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<serde_json::Value, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new("explain (analyze, buffers, format json) ");
+    narrow(&mut query, filter, limit);
+    let row = query.build().fetch_one(pool).await?;
+    let Json(account) = row.try_get(0)?;
+    Ok(account)
+}
+
+/// The statement of a list.
+///
+/// An index holds sagas by status and id, so each status has its newest (or oldest) at hand, but not several statuses together: each is asked
+/// for by itself and the answers are put together. Otherwise all sagas of these statuses would be read and sorted for every page.
+fn narrow(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter, limit: u32) {
+    let parts = parts(&filter.status);
+    if parts.is_empty() {
+        query.push(SUMMARY).push(" from saga.sagas where true");
+        if !filter.status.is_empty() {
+            query
+                .push(" and status = any(")
+                .push_bind(texts(&filter.status))
+                .push(")");
+        }
+        conditions(query, filter);
+        return order(query, filter, limit);
+    }
+    query.push("select * from (");
+    for (number, (status, place)) in parts.into_iter().enumerate() {
+        query.push(if number == 0 { "(" } else { " union all (" });
+        query.push(SUMMARY).push(" from saga.sagas where status = ");
+        query.push_bind(status.as_str()).push(place);
+        conditions(query, filter);
+        order(query, filter, limit);
+        query.push(")");
+    }
+    query.push(") as found");
+    order(query, filter, limit);
+}
+
+/// The parts of the table that hold these statuses, each behind an index of its own; none: completed sagas are wanted too, which
+/// are most of the table, and found by id.
+fn parts(statuses: &[Status]) -> Vec<(Status, &'static str)> {
+    let statuses: std::collections::BTreeSet<Status> = statuses.iter().copied().collect();
+    if statuses.contains(&Status::Completed) {
+        return Vec::new();
+    }
+    let mut parts = Vec::new();
+    for status in statuses {
+        parts.push((status, " and ended_at is null"));
+        if status.is_final() {
+            parts.push((status, " and ended_at is not null and status <> 'completed'"));
         }
     }
+    parts
+}
+
+fn conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
     if let Some(workflow) = &filter.workflow {
         query.push(" and workflow = ").push_bind(workflow.clone());
     }
@@ -182,13 +232,15 @@ pub async fn list(pool: &PgPool, filter: &SagaFilter, limit: u32) -> Result<Vec<
         };
         query.push(behind).push_bind(after.0);
     }
+}
+
+fn order(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter, limit: u32) {
     let order = if filter.oldest_first {
         " order by id limit "
     } else {
         " order by id desc limit "
     };
     query.push(order).push_bind(i64::from(limit));
-    query.build().fetch_all(pool).await?.iter().map(summary).collect()
 }
 
 /// Ids are made by the orchestrators' clocks and may be off by a little, or have waited for Postgres for a while.

@@ -4,6 +4,7 @@
 
 mod events;
 mod faults;
+mod queues;
 mod runs;
 mod starts;
 mod support;

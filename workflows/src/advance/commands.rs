@@ -15,7 +15,7 @@ impl Machine<'_> {
         let node = match command {
             Command::Retry { step, input } => self.retry(step.as_deref(), input.as_ref())?,
             Command::Skip { step, output } => Some(self.skip(step, output)?),
-            Command::Cancel {} if self.state.phase != Phase::Forward => {
+            Command::Cancel {} if self.state.phase != Phase::Forward && self.state.back.is_none() => {
                 return refuse(self, "only a saga that still goes forward can be cancelled");
             }
             Command::Cancel {} if self.state.pivoted => {
@@ -28,7 +28,7 @@ impl Machine<'_> {
                 self.end(Status::Cancelled, "CANCELLED");
                 None
             }
-            Command::Compensate {} if self.state.phase == Phase::Undoing => {
+            Command::Compensate {} if self.state.phase == Phase::Undoing && self.state.back.is_none() => {
                 return refuse(self, "it is being undone already");
             }
             Command::Compensate {} if self.state.ending.is_some() => return refuse(self, "it has been undone already"),
@@ -36,6 +36,7 @@ impl Machine<'_> {
                 self.end(Status::Compensated, "CANCELLED");
                 None
             }
+            Command::GoBack { step } => Some(self.go_back(step)?),
             Command::Pause {} if ended => return refuse(self, "it has ended"),
             Command::Pause {} if self.state.paused => return refuse(self, "it is paused already"),
             Command::Pause {} => {
@@ -53,16 +54,24 @@ impl Machine<'_> {
     }
 
     fn end(&mut self, status: Status, reason: &str) {
-        self.begin_undo(Ending {
+        let ending = Ending {
             status,
             reason: reason.to_owned(),
             step: None,
             error: None,
-        });
+        };
+        if self.state.back.take().is_some() {
+            // It is being undone in part; what is open of that goes on, and the rest follows.
+            self.state.ending = Some(ending);
+            self.continue_undo();
+        } else {
+            self.begin_undo(ending);
+        }
     }
 
     fn resume(&mut self) {
         self.state.paused = false;
+        self.send_freed();
         let withheld = |active: &Active| match active {
             Active::Step(work) => work.progress == Progress::Withheld,
             Active::Parallel { .. } | Active::Scope { .. } | Active::WaitFor { .. } | Active::Sleep { .. } => false,

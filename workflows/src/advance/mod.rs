@@ -6,10 +6,14 @@
 //! | `work` | attempts: dispatch, answers, retries, probes |
 //! | `undo` | ending early: settling what is in flight, then compensating in reverse order |
 //! | `commands` | what operators want |
+//! | `back` | going back to an earlier step |
+//! | `hold` | attempts that their queue does not let through yet |
 //! | `variables` | what expressions see |
 
+mod back;
 mod commands;
 mod flow;
+mod hold;
 mod undo;
 mod variables;
 mod work;
@@ -92,6 +96,7 @@ pub fn start(
         done: Vec::new(),
         parked: Vec::new(),
         ending: None,
+        back: None,
     };
     let mut machine = Machine::new(definition, saga, &mut state, now);
     machine.begin();
@@ -143,6 +148,8 @@ pub fn apply(
         Event::Tick {} => Ok(machine.tick().then_some(("timer", None))),
         Event::Command(command) => machine.command(&command.command),
         Event::Redispatch {} => Ok(machine.redispatch().then_some(("redispatched", None))),
+        Event::Hold { steps } => Ok(machine.hold(steps)),
+        Event::Release { step } => Ok(machine.release(step)),
     };
     let effects = std::mem::take(&mut machine.effects);
     match outcome {
@@ -326,6 +333,7 @@ impl<'a> Machine<'a> {
                 | Progress::Backoff { .. }
                 | Progress::Pending { .. }
                 | Progress::Withheld
+                | Progress::Held { .. }
                 | Progress::Operator => false,
             },
             Some(Active::Scope { .. } | Active::WaitFor { .. } | Active::Sleep { .. }) => false,
@@ -446,7 +454,11 @@ impl State {
         let deadline = |active: &Active| match active {
             Active::Step(work) => match work.progress {
                 Progress::InFlight { deadline } => Some(deadline),
-                Progress::Withheld | Progress::Backoff { .. } | Progress::Pending { .. } | Progress::Operator => None,
+                Progress::Withheld
+                | Progress::Held { .. }
+                | Progress::Backoff { .. }
+                | Progress::Pending { .. }
+                | Progress::Operator => None,
             },
             Active::Parallel { .. } | Active::Scope { .. } | Active::WaitFor { .. } | Active::Sleep { .. } => None,
         };
@@ -458,7 +470,7 @@ impl State {
         let due = |active: &Active| match active {
             Active::Step(work) => match work.progress {
                 Progress::Backoff { until } | Progress::Pending { until } => Some(until),
-                Progress::InFlight { .. } | Progress::Withheld | Progress::Operator => None,
+                Progress::InFlight { .. } | Progress::Withheld | Progress::Held { .. } | Progress::Operator => None,
             },
             Active::Parallel { .. } => None,
             Active::Scope { deadline } => *deadline,
@@ -466,6 +478,18 @@ impl State {
             Active::Sleep { until } => Some(*until),
         };
         self.active.values().filter_map(due).min()
+    }
+
+    /// Steps whose attempts wait for their queue to let them through.
+    pub fn held(&self) -> impl Iterator<Item = NodeIndex> {
+        let held = |active: &Active| match active {
+            Active::Step(work) => work.progress == Progress::Held { free: false },
+            Active::Parallel { .. } | Active::Scope { .. } | Active::WaitFor { .. } | Active::Sleep { .. } => false,
+        };
+        self.active
+            .iter()
+            .filter(move |(_, active)| held(active))
+            .map(|(node, _)| *node)
     }
 
     /// As stored: compact JSON.

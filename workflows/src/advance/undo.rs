@@ -23,7 +23,7 @@ impl Machine<'_> {
     }
 
     /// Makes an open node ready for the end: fences it if its outcome is in doubt and it can be, else closes it.
-    fn settle(&mut self, node: NodeIndex) {
+    pub(super) fn settle(&mut self, node: NodeIndex) {
         let in_doubt = self
             .state
             .records
@@ -48,11 +48,12 @@ impl Machine<'_> {
         if self.state.phase != Phase::Undoing || !self.state.active.is_empty() {
             return;
         }
-        match self.state.done.pop() {
+        match self.next_to_undo() {
             Some(node) => {
                 self.open_step(node);
                 self.begin_role(node, Role::Compensate);
             }
+            None if self.state.back.is_some() => self.begin_again(),
             None => {
                 self.state.phase = Phase::Ended;
                 self.state.parked.clear();

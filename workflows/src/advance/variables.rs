@@ -9,6 +9,9 @@ use crate::expr::Variables;
 use crate::ids::SagaId;
 use crate::state::{Record, State, StepError};
 
+/// The reason that compensations see when an operator lets a saga go back to an earlier step.
+const WENT_BACK: &str = "WENT_BACK";
+
 /// A saga's data, with what is at hand where the expression stands.
 pub(super) struct Scope<'a> {
     pub(super) definition: &'a Compiled,
@@ -71,7 +74,7 @@ impl Scope<'_> {
             "version": definition.version,
             "startedAt": self.state.started_at.to_rfc3339(),
             "status": ending.map_or(self.state.status(), |ending| ending.status).as_str(),
-            "reason": ending.map(|ending| ending.reason.as_str()),
+            "reason": ending.map(|ending| ending.reason.as_str()).or(self.state.back.as_ref().map(|_| WENT_BACK)),
             "failedStep": ending.and_then(|ending| ending.step.as_deref()),
             "error": ending.and_then(|ending| ending.error.as_ref()),
         })

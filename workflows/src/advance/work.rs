@@ -36,6 +36,7 @@ impl Machine<'_> {
             run_attempts: 0,
             total_deadline: total.map(|total| self.now.plus(total)),
             edited_input: None,
+            doubted: false,
             failures: 0,
         };
         self.state.active.insert(node, Active::Step(work));
@@ -74,6 +75,7 @@ impl Machine<'_> {
         }
         work.attempt += 1;
         let (role, attempt) = (work.role, work.attempt);
+        self.note_doubt(node);
         if !self.send(node) {
             return;
         }
@@ -278,7 +280,8 @@ impl Machine<'_> {
             // The same answer once more, as Kafka may deliver it: not worth a journal entry.
             return None;
         }
-        let going_back = self.state.ending.is_some() && self.state.phase != Phase::Forward;
+        let undone = self.state.ending.is_some() || self.state.back.is_some();
+        let going_back = undone && self.state.phase != Phase::Forward;
         let open = self.state.active.contains_key(&node);
         let nobody_will_use_it = matches!(record.standing, Standing::Undone | Standing::Absent);
         if open && record.standing == Standing::Absent && token.role != Role::Fence {
@@ -482,7 +485,7 @@ impl Machine<'_> {
         }
     }
 
-    fn step_timed_out(&mut self, node: NodeIndex) {
+    pub(super) fn step_timed_out(&mut self, node: NodeIndex) {
         let message = "the step's total time is over".to_owned();
         let error = StepError {
             code: "step_timeout".into(),

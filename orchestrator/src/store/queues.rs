@@ -1,0 +1,142 @@
+//! Queues that are paused or limited, and the tasks that wait for them.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, PgPool, Row};
+use uuid::Uuid;
+use workflows::ids::{SagaId, Timestamp};
+
+use super::batch::{GoneTasks, HeldTasks};
+
+/// What was said of a queue.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Queue {
+    /// Its name.
+    pub queue: String,
+    /// Nothing is sent to it.
+    pub paused: bool,
+    /// Tasks a second that are sent to it at most, over all replicas.
+    pub rate: Option<f64>,
+    /// Who said so.
+    pub changed_by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub changed_at: DateTime<Utc>,
+}
+
+/// Queues of which something was said; the others are open.
+pub async fn all(pool: &PgPool) -> Result<Vec<Queue>, sqlx::Error> {
+    sqlx::query_as("select queue, paused, rate, changed_by, reason, changed_at from saga.queues order by queue")
+        .fetch_all(pool)
+        .await
+}
+
+/// Pauses, resumes or limits a queue. `paused`, none: as it was; `rate`, outer none: as it was.
+pub async fn set(
+    pool: &PgPool,
+    queue: &str,
+    paused: Option<bool>,
+    rate: Option<Option<f64>>,
+    by: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into saga.queues as q (queue, paused, rate, changed_by, reason)
+         values ($1, coalesce($2, false), $4, $5, $6)
+         on conflict (queue) do update set paused = coalesce($2, q.paused), rate = case when $3 then $4 else q.rate end,
+             changed_by = $5, reason = $6, changed_at = now()",
+    )
+    .bind(queue)
+    .bind(paused)
+    .bind(rate.is_some())
+    .bind(rate.flatten())
+    .bind(by)
+    .bind(reason)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many tasks wait for each queue of which something was said; at most `limit` are counted of each.
+pub async fn waiting(pool: &PgPool, limit: i64) -> Result<Vec<(String, i64, Option<DateTime<Utc>>)>, sqlx::Error> {
+    sqlx::query_as(
+        "select q.queue, held.tasks, held.since from saga.queues q cross join lateral (
+             select count(*) as tasks, min(due_at) as since from (
+                 select h.due_at from saga.held_tasks h where h.queue = q.queue order by h.due_at limit $1) first) held
+         order by q.queue",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// Notes tasks that wait.
+pub async fn hold(executor: impl PgExecutor<'_>, at: Timestamp, held: &HeldTasks) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into saga.held_tasks (saga_id, step, queue, due_at)
+         select h.saga_id, h.step, h.queue, $1::timestamptz from unnest($2::uuid[], $3::text[], $4::text[]) as h(saga_id, step, queue)
+         on conflict (saga_id, step) do update set queue = excluded.queue, due_at = excluded.due_at",
+    )
+    .bind(at.to_datetime())
+    .bind(&held.saga_id)
+    .bind(&held.step)
+    .bind(&held.queue)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Removes tasks that wait no more.
+pub async fn let_go(executor: impl PgExecutor<'_>, gone: &GoneTasks) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from saga.held_tasks h using unnest($1::uuid[], $2::text[]) as g(saga_id, step)
+         where h.saga_id = g.saga_id and h.step = g.step",
+    )
+    .bind(&gone.saga_id)
+    .bind(&gone.step)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Takes the tasks that their queues let through now, those first that wait longest: at most `limit` of each, and no more than its rate
+/// allows. For the time of the lease nobody else is given them. Replicas that ask at the same time share the queues.
+pub async fn let_through(
+    pool: &PgPool,
+    lease_s: f64,
+    limit: i64,
+    burst_s: f64,
+) -> Result<Vec<(SagaId, String)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "with open as materialized (
+             select q.queue, case when q.rate is null then $2::bigint else greatest(0, least($2::bigint, floor(q.rate *
+                 extract(epoch from clock_timestamp() - greatest(q.paid_until,
+                     clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate)))))::bigint)) end as room
+             from saga.queues q where not q.paused for update skip locked
+         ), due as materialized (
+             select first.saga_id, first.step, open.queue from open cross join lateral (
+                 select h.saga_id, h.step from saga.held_tasks h
+                 where h.queue = open.queue and h.due_at <= clock_timestamp()
+                 order by h.due_at, h.saga_id, h.step limit open.room for update skip locked) first
+         ), paid as (
+             update saga.queues q set paid_until = greatest(q.paid_until,
+                 clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate))) + make_interval(secs => taken.tasks / q.rate)
+             from (select queue, count(*) as tasks from due group by queue) taken
+             where q.queue = taken.queue and q.rate is not null
+         )
+         update saga.held_tasks h set due_at = clock_timestamp() + make_interval(secs => $1) from due
+         where h.saga_id = due.saga_id and h.step = due.step
+         returning h.saga_id, h.step",
+    )
+    .bind(lease_s)
+    .bind(limit)
+    .bind(burst_s)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let saga: Uuid = row.try_get(0)?;
+            Ok((SagaId(saga), row.try_get(1)?))
+        })
+        .collect()
+}
