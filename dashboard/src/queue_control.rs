@@ -152,7 +152,9 @@ pub async fn change(
         Ok(()) => "done".to_owned(),
         Err(_) => "refused: the database did not take it".to_owned(),
     };
-    let after = done.is_ok().then(|| json!({"paused": change.paused, "rate": change.rate}));
+    let after = done
+        .is_ok()
+        .then(|| json!({"paused": change.paused, "rate": change.rate}));
     audit::finish(&mission.pool, trail, &outcome, after).await?;
     Ok(done?)
 }

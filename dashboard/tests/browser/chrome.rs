@@ -229,22 +229,29 @@ fn screenshots() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("mission-control")
 }
 
+/// Starts of the driver: it takes a free port for IPv4 and wants the same for IPv6, where another program may have it; then it ends.
+const STARTS_MAX: usize = 5;
+
 /// The driver on a free port of its own choice.
 async fn chromedriver() -> (Child, u16) {
-    let mut process = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, port)) = line.split_once(STARTED) {
-            let port = port.trim_end_matches('.').parse().unwrap();
-            // Whatever else it says is read, so that it never waits for us.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (process, port);
+    let mut said = Vec::new();
+    for _ in 0..STARTS_MAX {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, port)) = line.split_once(STARTED) {
+                let port = port.trim_end_matches('.').parse().unwrap();
+                // Whatever else it says is read, so that it never waits for us.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return (process, port);
+            }
+            said.push(line);
         }
     }
-    panic!("chromedriver has ended without listening");
+    panic!("chromedriver does not listen:\n{}", said.join("\n"));
 }
