@@ -464,7 +464,10 @@ impl Shell {
     fn tell_waiters(&self, after: &[After], now: Timestamp) {
         for after in after {
             if is_settled(after.status) && self.waiters.wants(after.saga) {
-                self.waiters.settled(after.saga, record(after, now).map(Arc::new));
+                match record(after, now) {
+                    Some(record) => self.waiters.settled(after.saga, Arc::new(record)),
+                    None => self.waiters.unread(after.saga),
+                }
             }
         }
     }

@@ -268,8 +268,8 @@ impl Engine {
         timeout: Duration,
     ) -> Result<Option<SagaRecord>, EngineError> {
         match tokio::time::timeout(timeout, settled).await {
-            Ok(Ok(Some(record))) => Ok(Some(Arc::unwrap_or_clone(record))),
-            Ok(_) | Err(_) => self.saga(saga).await,
+            Ok(Ok(record)) => Ok(Some(Arc::unwrap_or_clone(record))),
+            Ok(Err(_)) | Err(_) => self.saga(saga).await,
         }
     }
 

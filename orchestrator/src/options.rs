@@ -24,8 +24,8 @@ pub const REST_MAX: Duration = Duration::from_millis(10);
 pub const STALE_RETRIES_MAX: u32 = 5;
 /// The same for a saga that is alone in its batch: past it something is wrong, and its event is dropped with an error.
 pub const ALONE_RETRIES_MAX: u32 = 200;
-/// Live sagas whose state is kept in memory, about 4 KB each.
-pub const CACHED_SAGAS_MAX: usize = 20_000;
+/// Live sagas whose state is kept in memory, about 4 KB each: as many as callers may wait for, so that whoever waits is told from memory.
+pub const CACHED_SAGAS_MAX: usize = WAITERS_MAX;
 /// Bytes of messages handed to the Kafka client and not yet acknowledged; past it, messages wait in the outbox table.
 pub const UNACKNOWLEDGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Outbox rows read in one sweep: at about 1 MB a row it bounds the sweep's memory.
@@ -68,6 +68,8 @@ pub const NOTICE_AGE_MAX: Duration = Duration::from_secs(30);
 pub const WAIT_POLL: Duration = Duration::from_millis(200);
 /// Every how many such looks those sagas are included that are in this replica's memory.
 pub const WAIT_POLLS_FOR_OURS: u32 = 10;
+/// Sagas read in one such look: at some KB each, what a look may hold in memory. The others are found by the next.
+pub const WAIT_READ_MAX: i64 = 2_000;
 /// Sagas that can be waited for at once.
 pub const WAITERS_MAX: usize = 50_000;
 /// Bytes of an idempotency key, business key, signal id or signal name.

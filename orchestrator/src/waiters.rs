@@ -1,6 +1,6 @@
 //! Those who wait for a saga to settle: to end, or to need an operator.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::PgPool;
@@ -12,11 +12,11 @@ use workflows::state::Status;
 
 use crate::cache::SagaCache;
 use crate::error::EngineError;
-use crate::options::{WAIT_POLL, WAIT_POLLS_FOR_OURS, WAITERS_MAX};
+use crate::options::{WAIT_POLL, WAIT_POLLS_FOR_OURS, WAIT_READ_MAX, WAITERS_MAX};
 use crate::store::reads::{self, SagaRecord};
 
-/// What a waiter is told: the saga as it is now, if whoever settled it knew all of it.
-pub(crate) type Settled = Option<Arc<SagaRecord>>;
+/// What a waiter is told: the saga as it is now.
+pub(crate) type Settled = Arc<SagaRecord>;
 
 /// Waiting for more is in vain.
 pub(crate) fn is_settled(status: Status) -> bool {
@@ -27,6 +27,8 @@ pub(crate) fn is_settled(status: Status) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     waiting: Mutex<HashMap<SagaId, Vec<oneshot::Sender<Settled>>>>,
+    /// Settled here, and to be read before anybody can be told.
+    unread: Mutex<HashSet<SagaId>>,
 }
 
 impl Waiters {
@@ -57,7 +59,13 @@ impl Waiters {
         }
     }
 
-    /// Notices what other replicas settled: one query for all who wait.
+    /// This saga has settled, and the next look reads it.
+    pub(crate) fn unread(&self, saga: SagaId) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(saga);
+    }
+
+    /// Notices what other replicas settled, or this one without knowing all of it (it had read no more than the state): one query for
+    /// all who wait.
     ///
     /// What this replica has in memory it will most likely settle itself, and is asked for only now and then.
     pub(crate) async fn poll(&self, pool: PgPool, cache: &SagaCache, stop: CancellationToken) {
@@ -66,14 +74,17 @@ impl Waiters {
         while stop.run_until_cancelled(tokio::time::sleep(WAIT_POLL)).await.is_some() {
             polls = polls.wrapping_add(1);
             let mut ids = self.still_waited_for();
+            let unread = std::mem::take(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner));
             if !polls.is_multiple_of(WAIT_POLLS_FOR_OURS) {
-                ids.retain(|id| !cache.has(SagaId(*id)));
+                ids.retain(|id| unread.contains(&SagaId(*id)) || !cache.has(SagaId(*id)));
             }
             if ids.is_empty() {
                 continue;
             }
-            match reads::sagas_in(&pool, &ids, &settled).await {
-                Ok(sagas) => sagas.into_iter().for_each(|saga| self.settled(saga, None)),
+            match reads::sagas_in(&pool, &ids, &settled, WAIT_READ_MAX).await {
+                Ok(sagas) => sagas
+                    .into_iter()
+                    .for_each(|saga| self.settled(saga.summary.id, Arc::new(saga))),
                 Err(error) => tracing::debug!(%error, "sagas that are waited for could not be read; trying again"),
             }
         }

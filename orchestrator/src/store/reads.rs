@@ -105,15 +105,16 @@ pub async fn saga(pool: &PgPool, id: SagaId) -> Result<Option<SagaRecord>, sqlx:
     .bind(id.0)
     .fetch_optional(pool)
     .await?;
-    row.map(|row| {
-        let text: String = row.try_get("state")?;
-        let state = State::decode(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(SagaRecord {
-            summary: summary(&row)?,
-            state: Arc::new(state),
-        })
+    row.as_ref().map(record).transpose()
+}
+
+fn record(row: &PgRow) -> Result<SagaRecord, sqlx::Error> {
+    let text: &str = row.try_get("state")?;
+    let state = State::decode(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(SagaRecord {
+        summary: summary(row)?,
+        state: Arc::new(state),
     })
-    .transpose()
 }
 
 /// A saga's journal after entry `after` (0: from the beginning), oldest first, at most `limit` entries.
@@ -260,14 +261,23 @@ pub async fn count_live(pool: &PgPool) -> Result<Vec<(Status, i64)>, sqlx::Error
         .collect()
 }
 
-/// Of these sagas, the ones that are in one of `statuses`.
-pub async fn sagas_in(pool: &PgPool, ids: &[Uuid], statuses: &[Status]) -> Result<Vec<SagaId>, sqlx::Error> {
-    let found: Vec<Uuid> = sqlx::query_scalar("select id from saga.sagas where id = any($1) and status = any($2)")
-        .bind(ids)
-        .bind(texts(statuses))
-        .fetch_all(pool)
-        .await?;
-    Ok(found.into_iter().map(SagaId).collect())
+/// Of these sagas, the ones that are in one of `statuses`, at most `limit`.
+pub async fn sagas_in(
+    pool: &PgPool,
+    ids: &[Uuid],
+    statuses: &[Status],
+    limit: i64,
+) -> Result<Vec<SagaRecord>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select id, workflow, definition_id, status, business_key, tags, seq, created_at, updated_at, ended_at, \
+         failure_code, failure_step, state from saga.sagas where id = any($1) and status = any($2) limit $3",
+    )
+    .bind(ids)
+    .bind(texts(statuses))
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(record).collect()
 }
 
 fn texts(statuses: &[Status]) -> Vec<&'static str> {
