@@ -19,18 +19,19 @@ use crate::paging::NEWEST;
 use crate::store::audit::{self, Entry, Filter};
 
 /// Which entries, as addresses say it; what is left out, or empty, is any.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wanted {
-    /// Who.
+    /// Of this operator
     pub who: String,
-    /// What.
+    /// Of this action, e.g. `retry`
     pub action: String,
-    /// About which saga.
+    /// About this saga
     pub saga: String,
-    /// Not before this instant: RFC 3339, or as browsers write local times, in UTC.
+    /// Not before this instant: RFC 3339, or as browsers write local times, in UTC
     pub since: String,
-    /// Before this instant.
+    /// Before this instant
     pub until: String,
 }
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod options;
 pub mod schedules;
 pub mod store;
+pub mod text;
 
 mod batcher;
 mod cache;

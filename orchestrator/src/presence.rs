@@ -11,6 +11,7 @@ use workflows::protocol::{PROTOCOL_VERSION, WorkerNotice};
 use crate::batcher::Shell;
 use crate::options::{NOTICE_AGE_MAX, NOTICES_FLUSH, NOTICES_MAX};
 use crate::store::workers::{self, Announced, SeenWorkers};
+use crate::text::{clean, clean_value};
 
 /// What workers have said since it was last written down: of each the last word.
 #[derive(Default)]
@@ -72,15 +73,14 @@ async fn write(pool: &sqlx::PgPool, notices: Vec<WorkerNotice>) -> Result<(), sq
     for notice in here {
         for activity in notice.activities {
             activities.insert(
-                (activity.queue.clone(), activity.activity.clone()),
-                (notice.version.clone(), activity),
+                (clean(&activity.queue), clean(&activity.activity)),
+                (clean(&notice.version), activity),
             );
         }
-        let text = |text: String| text.replace('\0', "\u{fffd}");
         seen.id.push(notice.worker);
-        seen.name.push(text(notice.name));
-        seen.version.push(text(notice.version));
-        seen.host.push(text(notice.host));
+        seen.name.push(clean(&notice.name));
+        seen.version.push(clean(&notice.version));
+        seen.host.push(clean(&notice.host));
         seen.started_at.push(notice.started_at.to_datetime());
         seen.queues.push(json(&notice.queues));
     }
@@ -107,7 +107,6 @@ async fn write(pool: &sqlx::PgPool, notices: Vec<WorkerNotice>) -> Result<(), sq
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    // jsonb takes no U+0000; nothing of ours has one.
-    let text = serde_json::to_string(value).expect("plain data with string keys");
-    text.replace("\\u0000", "\u{fffd}")
+    let value = serde_json::to_value(value).expect("plain data with string keys");
+    clean_value(value).to_string()
 }

@@ -13,6 +13,9 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+/// Callers that share a connection: fewer than the streams that servers commonly allow on one.
+const SHARES: u32 = 100;
+
 /// One connection, one request at a time; or a share of one that many have.
 pub struct Connection {
     target: SocketAddr,
@@ -64,7 +67,7 @@ impl Connection {
     }
 
     /// Connects once, for so many that may ask at the same time.
-    pub async fn open_shared(target: SocketAddr, shares: u32) -> anyhow::Result<Vec<Connection>> {
+    async fn open_shared(target: SocketAddr, shares: u32) -> anyhow::Result<Vec<Connection>> {
         let host = HeaderValue::from_str(&target.to_string())?;
         let sender = connect_shared(target).await?;
         let share = |_| Connection {
@@ -73,6 +76,19 @@ impl Connection {
             sender: Sender::Shared(sender.clone()),
         };
         Ok((0..shares).map(share).collect())
+    }
+
+    /// Connections for so many, shared among as few as they go into; these are spread over the targets.
+    pub async fn open_shares(targets: &[SocketAddr], wanted: u32) -> anyhow::Result<Vec<Connection>> {
+        let mut connections = Vec::with_capacity(wanted as usize);
+        for target in targets.iter().cycle() {
+            let missing = wanted - connections.len() as u32;
+            if missing == 0 {
+                break;
+            }
+            connections.extend(Connection::open_shared(*target, missing.min(SHARES)).await?);
+        }
+        Ok(connections)
     }
 
     /// Connects anew, after an error or a request that was given up.

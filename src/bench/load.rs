@@ -23,8 +23,6 @@ const PREFER: &str = "wait=60";
 const SAGA_TIME_MAX: Duration = Duration::from_secs(120);
 /// Callers that have a connection each. Both ends need a file for each, and many systems allow a process 20,000.
 pub const OWN_CONNECTIONS_MAX: u32 = 8_192;
-/// Callers that share a connection beyond it: fewer than the streams that servers commonly allow on one.
-pub const SHARES: u32 = 100;
 /// Failures that are written out; the rest are only counted.
 const FAILURES_SHOWN_MAX: usize = 5;
 
@@ -89,18 +87,15 @@ pub async fn run(targets: &[SocketAddr], prefix: &'static str, sagas: u64, concu
 
 /// Callers on connections of their own, while a process may have so many open files; else many share one.
 async fn connect(targets: &[SocketAddr], callers: u32) -> anyhow::Result<Vec<Caller>> {
-    let mut connections = Vec::with_capacity(callers as usize);
-    let mut opened = 0;
-    while (connections.len() as u32) < callers {
-        let target = targets[opened % targets.len()];
-        opened += 1;
-        if callers > OWN_CONNECTIONS_MAX {
-            let shares = SHARES.min(callers - connections.len() as u32);
-            connections.extend(Connection::open_shared(target, shares).await?);
-        } else {
-            connections.push(Connection::open(target).await?);
+    let connections = if callers > OWN_CONNECTIONS_MAX {
+        Connection::open_shares(targets, callers).await?
+    } else {
+        let mut own = Vec::with_capacity(callers as usize);
+        for target in targets.iter().cycle().take(callers as usize) {
+            own.push(Connection::open(*target).await?);
         }
-    }
+        own
+    };
     Ok(connections
         .into_iter()
         .map(|connection| Caller { connection })

@@ -553,6 +553,39 @@ fn begin(definition: &Compiled) -> Node {
     node
 }
 
+/// A booking after so many steps that went well.
+fn after(definition: &Compiled, well: usize) -> Node {
+    let mut node = begin(definition);
+    let run = Choice::Run {
+        task: 0,
+        how: How::Well,
+        answer_lost: false,
+    };
+    for _ in 0..well {
+        node.go(definition, &run);
+        node.go(definition, &Choice::Deliver(0));
+    }
+    node
+}
+
+/// Searches on from a node after so many steps.
+fn search_from(definition: &Compiled, node: &Node, well: usize, depth: usize) -> Counts {
+    let mut counts = Counts::default();
+    search(
+        definition,
+        node,
+        &mut Vec::new(),
+        depth,
+        &mut HashSet::new(),
+        &mut counts,
+    );
+    println!(
+        "{} states after {well} steps to depth {depth}, ends: {:?}",
+        counts.states, counts.ends
+    );
+    counts
+}
+
 #[test]
 fn every_interleaving_ends_with_money_and_seats_balanced() {
     let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
@@ -582,31 +615,8 @@ fn every_interleaving_ends_with_money_and_seats_balanced() {
 fn every_interleaving_from_the_payment_on_ends_balanced() {
     let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
     for well in [1, 2] {
-        let mut node = begin(&definition);
-        for _ in 0..well {
-            node.go(
-                &definition,
-                &Choice::Run {
-                    task: 0,
-                    how: How::Well,
-                    answer_lost: false,
-                },
-            );
-            node.go(&definition, &Choice::Deliver(0));
-        }
-        let mut counts = Counts::default();
-        search(
-            &definition,
-            &node,
-            &mut Vec::new(),
-            DEPTH,
-            &mut HashSet::new(),
-            &mut counts,
-        );
-        println!(
-            "{} states after {well} steps to depth {DEPTH}, ends: {:?}",
-            counts.states, counts.ends
-        );
+        let node = after(&definition, well);
+        let counts = search_from(&definition, &node, well, DEPTH);
         assert!(counts.states > 10_000, "the search must not silently shrink");
     }
 }
@@ -617,35 +627,12 @@ fn every_interleaving_with_an_operator_ends_balanced() {
     let definition = Compiled::new(booking::definition(&booking::Durations::default())).unwrap();
     let mut went_back = 0;
     for well in [0, 1, 2] {
-        let mut node = begin(&definition);
-        for _ in 0..well {
-            node.go(
-                &definition,
-                &Choice::Run {
-                    task: 0,
-                    how: How::Well,
-                    answer_lost: false,
-                },
-            );
-            node.go(&definition, &Choice::Deliver(0));
-        }
+        let mut node = after(&definition, well);
         (node.world.backs, node.world.pauses) = (1, 1);
         let mut back = node.clone();
         back.go_back(&definition, "reserve");
         went_back += usize::from(back.state.back.is_some());
-        let mut counts = Counts::default();
-        search(
-            &definition,
-            &node,
-            &mut Vec::new(),
-            OPERATED_DEPTH,
-            &mut HashSet::new(),
-            &mut counts,
-        );
-        println!(
-            "{} states after {well} steps to depth {OPERATED_DEPTH}, ends: {:?}",
-            counts.states, counts.ends
-        );
+        let counts = search_from(&definition, &node, well, OPERATED_DEPTH);
         assert!(counts.states > 1_000, "the search must not silently shrink");
     }
     assert!(went_back > 0, "nothing was ever gone back behind");

@@ -23,8 +23,8 @@ pub struct Finding {
 /// The rules that are broken; empty if all is well. Each rule is looked at in one snapshot.
 pub async fn audit(pool: &PgPool) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
-    for (rule, query) in store::AUDIT_RULES {
-        let (count, examples) = store::audit_rule(pool, query, EXAMPLES_MAX).await?;
+    for (rule, query) in store::rules::AUDIT_RULES {
+        let (count, examples) = store::rules::audit_rule(pool, query, EXAMPLES_MAX).await?;
         if count > 0 {
             findings.push(Finding { rule, count, examples });
         }

@@ -11,7 +11,8 @@ use super::contract::{
     UNKNOWN_SEAT, Unavailable, rfc3339,
 };
 use super::plan::{self, Allowance, BuyerKey, Claim, Holder, Reservation, Terms};
-use super::store::{self, NewHold, Place, SeenSeat, StoreError, buyers};
+use super::store::places::{self, Place};
+use super::store::{self, NewHold, SeenSeat, StoreError, buyers};
 use super::{ALTERNATIVES_MAX, TASKS_PER_TRANSACTION_MAX, check_id, check_ids, raced, unanswered};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
@@ -246,7 +247,7 @@ async fn offers(pool: &PgPool, claims: &[&Claim], seen: &Seen) -> Result<Vec<Vec
     let mut near: HashMap<&Place, Vec<String>> = HashMap::new();
     let mut elsewhere: HashMap<&str, Vec<String>> = HashMap::new();
     if !places.is_empty() {
-        for (place, same_section, seat_id) in store::free_seats_around(pool, &places, FREE_SEATS_PER_PLACE).await? {
+        for (place, same_section, seat_id) in places::free_seats_around(pool, &places, FREE_SEATS_PER_PLACE).await? {
             let place = &places[place];
             let found = if same_section {
                 near.entry(place).or_default()

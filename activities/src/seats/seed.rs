@@ -109,11 +109,11 @@ impl EventSeed {
 /// they are, sold ones included.
 pub async fn seed_demo_event(pool: &PgPool, event: &EventSeed) -> Result<u64, StoreError> {
     let mut transaction = pool.begin().await?;
-    store::insert_event(&mut *transaction, event).await?;
-    let added = store::insert_seats(&mut *transaction, event).await?;
+    store::seeding::insert_event(&mut *transaction, event).await?;
+    let added = store::seeding::insert_seats(&mut *transaction, event).await?;
     transaction.commit().await?;
     if added > 0 {
-        store::analyse(pool).await?;
+        store::seeding::analyse(pool).await?;
     }
     Ok(added)
 }

@@ -1,6 +1,9 @@
 //! All SQL of the seat activities. See the module's documentation for the order of locks.
 
 pub(super) mod buyers;
+pub(super) mod places;
+pub(super) mod rules;
+pub(super) mod seeding;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -9,7 +12,6 @@ use uuid::Uuid;
 
 use super::contract::ReleaseReason;
 use super::plan::{Claim, Hold, HoldKey, Holder, Holds, LockedSeat, SeatKey, Seats, Terms};
-use super::seed::EventSeed;
 
 /// Why a statement did not do its work.
 #[derive(Debug, Error)]
@@ -341,68 +343,6 @@ pub(super) async fn overdue_holds(executor: impl PgExecutor<'_>, grace_seconds: 
         .collect())
 }
 
-/// A part of an event's seat map.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub event_id: String,
-    pub section: String,
-}
-
-/// Seats read in search of free ones: for each place in its own section; once for each event in the sections behind the
-/// first place, and as many from the front. A sold-out event of 20,000 seats costs some milliseconds a batch, no more.
-const SCAN_SECTION: i64 = 500;
-const SCAN_ELSEWHERE: i64 = 1_000;
-
-/// Up to `limit` free seats around each place: its index, whether they are in its section, and the seat. Seats of
-/// other sections are given with the first place of an event alone, for all of them.
-pub(super) async fn free_seats_around(
-    executor: impl PgExecutor<'_>,
-    places: &[Place],
-    limit: i64,
-) -> Result<Vec<(usize, bool, String)>> {
-    let events: Vec<&str> = places.iter().map(|place| place.event_id.as_str()).collect();
-    let sections: Vec<&str> = places.iter().map(|place| place.section.as_str()).collect();
-    let mut searched = std::collections::HashSet::new();
-    let first: Vec<bool> = events.iter().map(|event| searched.insert(*event)).collect();
-    let query = sqlx::query_as(
-        "select p.place, f.same_section, f.seat_id
-         from unnest($1::text[], $2::text[], $6::bool[]) with ordinality as p (event_id, section, first, place)
-         cross join lateral (
-             (select true as same_section, seat_id
-              from (select seat_id, status from ticketing.seats s
-                    where s.event_id = p.event_id and s.section = p.section
-                    order by s.row_name, s.number limit $4) own
-              where status = 'available'
-              limit $3)
-             union all
-             (select false, seat_id
-              from (select seat_id, status from ticketing.seats s
-                    where s.event_id = p.event_id and s.section > p.section
-                    order by s.section, s.row_name, s.number limit $5) behind
-              where p.first and status = 'available'
-              limit $3)
-             union all
-             (select false, seat_id
-              from (select seat_id, status from ticketing.seats s
-                    where s.event_id = p.event_id and s.section < p.section
-                    order by s.section, s.row_name, s.number limit $5) front
-              where p.first and status = 'available'
-              limit $3)
-         ) f",
-    );
-    let query = query
-        .bind(events)
-        .bind(sections)
-        .bind(limit)
-        .bind(SCAN_SECTION)
-        .bind(SCAN_ELSEWHERE)
-        .bind(first);
-    let rows: Vec<(i64, bool, String)> = query.fetch_all(executor).await?;
-    // Ordinality counts from 1.
-    let row = |(place, same_section, seat_id): (i64, bool, String)| (place as usize - 1, same_section, seat_id);
-    Ok(rows.into_iter().map(row).collect())
-}
-
 fn named_seats<'a>(claims: &[&'a Claim]) -> (Vec<&'a str>, Vec<&'a str>) {
     let (events, seats, _) = claimed_seats(claims.iter().copied());
     (events, seats)
@@ -518,102 +458,4 @@ fn check_count(what: &str, expected: usize, found: i64) -> Result<()> {
             "{what}: {found}, where {expected} were decided"
         )))
     }
-}
-
-/// Rules that seats and holds keep, each with a query for the cases that break it. Together they say that a seat has at most one
-/// holder, that every holder has a hold, and that a hold has all of its seats or none.
-pub(super) const AUDIT_RULES: [(&str, &str); 2] = [
-    (
-        "a seat in somebody's hands is listed by that booking's hold, held or confirmed as the seat is held or sold",
-        "with bad as (
-             select s.event_id || '/' || s.seat_id || '/' || s.booking_id as place
-             from ticketing.seats s
-             left join ticketing.holds h on h.event_id = s.event_id and h.booking_id = s.booking_id
-             where s.status <> 'available'
-               and (h.status is distinct from case s.status when 'held' then 'held' else 'confirmed' end
-                    or s.seat_id <> all (h.seat_ids))
-         )
-         select count(*), coalesce((array_agg(place order by place))[1:$1], '{}') from bad",
-    ),
-    (
-        "a hold that is held or confirmed has all of its seats",
-        "with bad as (
-             select h.event_id || '/' || l.seat_id || '/' || h.booking_id as place
-             from ticketing.holds h
-             cross join unnest(h.seat_ids) as l (seat_id)
-             left join ticketing.seats s on s.event_id = h.event_id and s.seat_id = l.seat_id
-             where h.status <> 'released' and s.booking_id is distinct from h.booking_id
-         )
-         select count(*), coalesce((array_agg(place order by place))[1:$1], '{}') from bad",
-    ),
-];
-
-/// How often a rule is broken, and some of the cases.
-pub(super) async fn audit_rule(
-    executor: impl PgExecutor<'_>,
-    query: &'static str,
-    examples_max: i32,
-) -> Result<(i64, Vec<String>)> {
-    Ok(sqlx::query_as(query).bind(examples_max).fetch_one(executor).await?)
-}
-
-/// Adds the event unless it is there.
-pub(super) async fn insert_event(executor: impl PgExecutor<'_>, event: &EventSeed) -> Result<()> {
-    let query = sqlx::query(
-        "insert into ticketing.events (id, name, venue, city, starts_at, time_zone, currency, attributes)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
-         on conflict (id) do nothing",
-    );
-    let query = query
-        .bind(&event.id)
-        .bind(&event.name)
-        .bind(&event.venue)
-        .bind(&event.city);
-    let query = query
-        .bind(event.starts_at)
-        .bind(&event.time_zone)
-        .bind(&event.currency)
-        .bind(&event.attributes);
-    query.execute(executor).await?;
-    Ok(())
-}
-
-/// Adds those of the blocks' seats that are not there; says how many. Rows are named A, B, C, …
-pub(super) async fn insert_seats(executor: impl PgExecutor<'_>, event: &EventSeed) -> Result<u64> {
-    let blocks = &event.blocks;
-    let sections: Vec<&str> = blocks.iter().map(|block| block.section.as_str()).collect();
-    let plain: Vec<bool> = blocks.iter().map(|block| block.plain_ids).collect();
-    let rows: Vec<i32> = blocks.iter().map(|block| i32::from(block.rows)).collect();
-    let numbers: Vec<i32> = blocks.iter().map(|block| i32::from(block.seats_per_row)).collect();
-    let first: Vec<i64> = blocks.iter().map(|block| block.first_row_cents).collect();
-    let last: Vec<i64> = blocks.iter().map(|block| block.last_row_cents).collect();
-    let query = sqlx::query(
-        "insert into ticketing.seats (event_id, seat_id, section, row_name, number, price_cents)
-         select $1,
-                case when b.plain then r.name || n.number else b.section || '-' || r.name || '-' || n.number end,
-                b.section, r.name, n.number,
-                b.first_cents + (b.last_cents - b.first_cents) * r.place / greatest(b.rows - 1, 1) / 100 * 100
-         from unnest($2::text[], $3::bool[], $4::int[], $5::int[], $6::int8[], $7::int8[])
-              as b (section, plain, rows, numbers, first_cents, last_cents)
-         cross join lateral (select place, chr(65 + place) as name from generate_series(0, b.rows - 1) as g (place)) r
-         cross join lateral generate_series(1, b.numbers) as n (number)
-         on conflict do nothing",
-    );
-    let query = query
-        .bind(&event.id)
-        .bind(sections)
-        .bind(plain)
-        .bind(rows)
-        .bind(numbers)
-        .bind(first)
-        .bind(last);
-    Ok(query.execute(executor).await?.rows_affected())
-}
-
-/// Tells the planner what is there, so that its first plans are good ones.
-pub(super) async fn analyse(executor: impl PgExecutor<'_>) -> Result<()> {
-    sqlx::raw_sql("analyze ticketing.events, ticketing.seats, ticketing.holds")
-        .execute(executor)
-        .await?;
-    Ok(())
 }

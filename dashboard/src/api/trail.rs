@@ -150,11 +150,7 @@ pub struct Page {
 #[utoipa::path(get, path = "/audit", tag = "audit",
     params(("before" = Option<i64>, Query, description = "Only those before this one"),
            ("limit" = Option<u32>, Query, description = "1 to 500; 100 if left out"),
-           ("who" = Option<String>, Query, description = "Of this operator"),
-           ("action" = Option<String>, Query, description = "Of this action, e.g. `retry`"),
-           ("saga" = Option<String>, Query, description = "About this saga"),
-           ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
-           ("until" = Option<String>, Query, description = "Before this instant, RFC 3339")),
+           Wanted),
     responses(
     (status = 200, description = "A page; before, after and details are redacted for viewers", body = ref("#/components/schemas/AuditPage")),
     (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
@@ -182,11 +178,7 @@ pub struct As {
 /// At most 100,000 entries, the newest first.
 #[utoipa::path(get, path = "/audit/export", tag = "audit",
     params(("format" = String, Query, description = "`csv` or `json`"),
-           ("who" = Option<String>, Query, description = "Of this operator"),
-           ("action" = Option<String>, Query, description = "Of this action, e.g. `retry`"),
-           ("saga" = Option<String>, Query, description = "About this saga"),
-           ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
-           ("until" = Option<String>, Query, description = "Before this instant, RFC 3339")),
+           Wanted),
     responses(
     (status = 200, description = "The file; before, after and details are redacted for viewers", content_type = "text/csv", body = String),
     (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]

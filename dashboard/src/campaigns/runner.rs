@@ -25,6 +25,7 @@ use crate::limits::{
     CAMPAIGN_TURN, CAMPAIGNS_PER_RUNNER, DRY_RUN_CHUNK, FORGET_INTERVAL, FREEZE_CHUNK, KEEP_ITEMS, OUTCOME_MAX,
 };
 use crate::pages::search;
+use crate::pages::text::shortened;
 use crate::store::campaigns::{self as store, Campaign, Change, Item, Sent, Verdict};
 use crate::store::{audit, sagas};
 
@@ -216,7 +217,7 @@ impl Runner {
         Ok(Verdict {
             ordinal: item.ordinal,
             ready,
-            outcome: cut(outcome),
+            outcome: cut(&outcome),
             workflow: definition.name().to_owned(),
             step: found.step,
             code: found.code,
@@ -403,7 +404,7 @@ fn change(item: &Item, state: &'static str, outcome: impl Into<String>) -> Chang
     Change {
         ordinal: item.ordinal,
         state,
-        outcome: cut(outcome.into()),
+        outcome: cut(&outcome.into()),
         again: false,
         seen_seq: item.seq,
     }
@@ -425,18 +426,14 @@ fn told(sent: &Sent, outcome: Outcome, seen_seq: u64) -> Change {
     Change {
         ordinal: sent.item.ordinal,
         state,
-        outcome: cut(outcome),
+        outcome: cut(&outcome),
         again,
         seen_seq,
     }
 }
 
-fn cut(text: String) -> String {
-    match text.char_indices().nth(OUTCOME_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        // Postgres keeps no U+0000.
-        None => text.replace('\0', "\u{fffd}"),
-    }
+fn cut(text: &str) -> String {
+    shortened(&orchestrator::text::clean(text), OUTCOME_MAX)
 }
 
 fn signed(seq: u64) -> i64 {

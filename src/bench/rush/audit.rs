@@ -295,6 +295,8 @@ impl BookedPayment {
 }
 
 const OPEN_SAGAS: &str = "select count(*) from saga.sagas where business_key = $1 and ended_at is null";
+/// Seats that were sold.
+pub const SOLD_SEATS: &str = "select count(*) from ticketing.seats where event_id = $1 and status = 'sold'";
 const HELD_SEATS: &str = "select count(*) from ticketing.seats where event_id = $1 and status = 'held'";
 const OPEN_HOLDS: &str = "select count(*) from ticketing.holds where event_id = $1 and status = 'held'";
 const SOLD_WITHOUT_HOLD: &str = "select count(*) from ticketing.seats s \
@@ -313,7 +315,8 @@ const CONFIRMED_TWICE: &str = "select count(*) from ( \
 const MAILED: &str = "select count(distinct n.booking_id) from ticketing.notifications_sent n \
     join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and n.status = 'sent'";
 
-async fn count(pool: &PgPool, query: &'static str, event: &str) -> anyhow::Result<u64> {
+/// What a query of one event counts.
+pub async fn count(pool: &PgPool, query: &'static str, event: &str) -> anyhow::Result<u64> {
     let number: i64 = sqlx::query_scalar(query)
         .bind(event)
         .fetch_one(pool)

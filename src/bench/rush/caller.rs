@@ -223,7 +223,7 @@ impl Caller {
     /// Sends a wish, twice at once if that is the buyer's way, and waits until it is decided. With how long it was put off.
     async fn wish(&mut self, buyer: &Buyer, wish: &[u32], attempt: u32) -> anyhow::Result<(Reply, u32)> {
         let key = format!("{}-{}-{attempt}", self.sale.event, buyer.number);
-        let body = self.body(buyer, wish);
+        let body = self.sale.wish(buyer.number, wish, buyer.card);
         let prefer = match buyer.card {
             Card::Abandoned => PREFER_TO_LEAVE,
             Card::Good | Card::Declined | Card::DeclinedOnce | Card::TimesOut | Card::SlowBank => PREFER,
@@ -250,21 +250,6 @@ impl Caller {
         self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.live.answered.fetch_add(1, Ordering::Relaxed);
         reply
-    }
-
-    fn body(&self, buyer: &Buyer, wish: &[u32]) -> String {
-        let seats: Vec<String> = wish
-            .iter()
-            .map(|rank| format!("\"{}\"", Sale::seat_id(*rank)))
-            .collect();
-        format!(
-            r#"{{"userId":"buyer-{number}","eventId":"{event}","seatIds":[{seats}],"totalAmount":{total},"paymentMethod":"{method}","email":"buyer-{number}@example.com"}}"#,
-            number = buyer.number,
-            event = self.sale.event,
-            seats = seats.join(","),
-            total = self.sale.total(wish),
-            method = buyer.card.payment_method(),
-        )
     }
 
     /// A double click: the same request under the same key on two connections at once.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::Connection;
-use crate::bench::load::{OWN_CONNECTIONS_MAX, SHARES};
+use crate::bench::load::OWN_CONNECTIONS_MAX;
 use crate::bench::memory::resident_kb;
 
 /// Listeners that share one of our own addresses: one address has about 28,000 ports for connections of its own, less those
@@ -78,7 +78,9 @@ impl Listeners {
         let before_kb = resident_kb(gateway_pid);
         let path = format!("/events/{event}/seats/live");
         let shared = if wanted > OWN_CONNECTIONS_MAX {
-            share(gateway, wanted).await.context("connecting the listeners")?
+            Connection::open_shares(&[gateway], wanted)
+                .await
+                .context("connecting the listeners")?
         } else {
             Vec::new()
         };
@@ -159,16 +161,6 @@ impl Listener {
             Source::Stream(stream) => listen_shared(stream, self.scanner, counts).await,
         }
     }
-}
-
-/// Connections for so many, shared among as few as they go into.
-async fn share(gateway: SocketAddr, wanted: u32) -> anyhow::Result<Vec<Connection>> {
-    let mut connections = Vec::with_capacity(wanted as usize);
-    while (connections.len() as u32) < wanted {
-        let shares = SHARES.min(wanted - connections.len() as u32);
-        connections.extend(Connection::open_shared(gateway, shares).await?);
-    }
-    Ok(connections)
 }
 
 async fn open_shared(mut connection: Connection, path: &str) -> anyhow::Result<Listener> {

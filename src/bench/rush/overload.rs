@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -115,12 +115,13 @@ pub async fn run(args: &OverloadArgs, output: Output) -> anyhow::Result<()> {
 
 async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
     let say = |line: &str| eprintln!("bench: {line}");
-    let platform = Platform::start(&rush_args(args), &say).await?;
+    let rush = rush_args(args);
+    let platform = Platform::start(&rush, &say).await?;
     let pool = &platform.ground.pool;
     let run = Uuid::now_v7().simple().to_string();
     let sale = Sale::open(pool, &format!("overload-{run}"), args.seats).await?;
     let deadlocks_before = audit::deadlocks(pool).await?;
-    let shop = Arc::new(Shop::new(platform.shop(1, &rush_args(args)).gateway, sale));
+    let shop = Arc::new(Shop::new(platform.shop(1, &rush).gateway, sale));
     let phase = Duration::from_secs(u64::from(args.seconds));
 
     let mut peak = (0.0, 0);
@@ -152,7 +153,7 @@ async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
     if let Err(why) = audit::wait_for_rest(pool, &shop.sale.event, HOLD).await {
         problems.push(format!("{why:#}"));
     }
-    let sold = sold_seats(pool, &shop.sale.event).await?;
+    let sold = audit::count(pool, audit::SOLD_SEATS, &shop.sale.event).await?;
     let told = (calm.confirmed_us.len() + seen.confirmed_us.len()) as u64;
     let failed = calm.failed + seen.failed;
     if failed > 0 {
@@ -277,12 +278,12 @@ impl Shop {
     }
 
     fn take_seen(&self) -> Seen {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *locked(&self.seen))
     }
 
     /// A connection that nobody uses, or a new one; none: there are enough.
     async fn connection(&self) -> Option<anyhow::Result<Connection>> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = locked(&self.idle).pop();
         if let Some(idle) = idle {
             return Some(Ok(idle));
         }
@@ -295,25 +296,16 @@ impl Shop {
     }
 
     fn give_back(&self, connection: Connection) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connection);
+        locked(&self.idle).push(connection);
     }
 
     /// Asks for one seat, once.
     async fn wish(&self, connection: &mut Connection) -> Outcome {
-        let Some(rank) = self.seats.lock().unwrap_or_else(PoisonError::into_inner).pop() else {
+        let Some(rank) = locked(&self.seats).pop() else {
             return self.failed("all seats are sold: run with more --seats".to_owned());
         };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let body = format!(
-            r#"{{"userId":"buyer-{number}","eventId":"{event}","seatIds":["{seat}"],"totalAmount":{total},"paymentMethod":"{method}","email":"buyer-{number}@example.com"}}"#,
-            event = self.sale.event,
-            seat = Sale::seat_id(rank),
-            total = self.sale.total(&[rank]),
-            method = Card::Good.payment_method(),
-        );
+        let body = self.sale.wish(number, &[rank], Card::Good);
         let key = format!("{}-{number}", self.sale.event);
         let headers = [("idempotency-key", key.as_str()), ("prefer", PREFER)];
         let begun = Instant::now();
@@ -321,14 +313,14 @@ impl Shop {
         let took_us = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
         match answer {
             Ok(Ok(answer)) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
-                self.seats.lock().unwrap_or_else(PoisonError::into_inner).push(rank);
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                locked(&self.seats).push(rank);
+                let mut seen = locked(&self.seen);
                 seen.refused_us.push(took_us);
                 seen.without_retry_after += u64::from(!answer.headers.contains_key(RETRY_AFTER));
                 Outcome::NoRoom
             }
             Ok(Ok(answer)) if is_confirmed(&answer) => {
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = locked(&self.seen);
                 seen.confirmed_us.push(took_us);
                 Outcome::Confirmed
             }
@@ -350,11 +342,16 @@ impl Shop {
     }
 
     fn failed(&self, why: String) -> Outcome {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&self.seen);
         seen.failed += 1;
         seen.failure.get_or_insert(why);
         Outcome::Failed
     }
+}
+
+/// Nothing here is left half done by a panic.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_confirmed(answer: &Answer) -> bool {
@@ -454,15 +451,6 @@ async fn arrivals(shop: &Arc<Shop>, per_s: f64, time: Duration) -> Offered {
         confirmed,
         wall,
     }
-}
-
-async fn sold_seats(pool: &sqlx::PgPool, event: &str) -> anyhow::Result<u64> {
-    let sold: i64 = sqlx::query_scalar("select count(*) from ticketing.seats where event_id = $1 and status = 'sold'")
-        .bind(event)
-        .fetch_one(pool)
-        .await
-        .context("counting what was sold")?;
-    Ok(u64::try_from(sold)?)
 }
 
 impl Report {

@@ -1,9 +1,12 @@
 //! What is on sale: an event with rows of seats, the most wanted ones first and dearest.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use sqlx::PgPool;
+
+use super::buyer::Card;
 
 /// Seats of a row.
 const ROW: u32 = 50;
@@ -50,6 +53,21 @@ impl Sale {
     pub fn total(&self, ranks: &[u32]) -> String {
         let cents: i64 = ranks.iter().map(|rank| self.prices[*rank as usize]).sum();
         format!("{}.{:02}", cents / 100, cents % 100)
+    }
+
+    /// What a buyer posts who wants these seats.
+    pub fn wish(&self, number: impl Display, ranks: &[u32], card: Card) -> String {
+        let seats: Vec<String> = ranks
+            .iter()
+            .map(|rank| format!("\"{}\"", Sale::seat_id(*rank)))
+            .collect();
+        format!(
+            r#"{{"userId":"buyer-{number}","eventId":"{event}","seatIds":[{seats}],"totalAmount":{total},"paymentMethod":"{method}","email":"buyer-{number}@example.com"}}"#,
+            event = self.event,
+            seats = seats.join(","),
+            total = self.total(ranks),
+            method = card.payment_method(),
+        )
     }
 
     /// Seats on sale.
