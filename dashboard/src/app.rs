@@ -155,6 +155,7 @@ pub fn router(mission: Mission) -> Router {
         .layer(from_fn(layers::same_origin))
         .nest("/api", api::router(mission.clone()))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(orchestrator::api::read_on::read_on))
         .layer(from_fn(layers::headers))
         .with_state(mission)
 }

@@ -8,6 +8,7 @@ pub mod extract;
 mod health;
 mod openapi;
 mod problem;
+pub mod read_on;
 mod sagas;
 mod schedules;
 
@@ -83,6 +84,7 @@ pub fn router(ops: Ops) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         // The largest that any route takes; each has its own limit below it, answered with problem details.
         .layer(DefaultBodyLimit::max(BULK_BODY_BYTES_MAX))
+        .layer(from_fn(read_on::read_on))
         .with_state(ops)
 }
 
