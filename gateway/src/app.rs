@@ -11,6 +11,7 @@ use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::options::Options;
 use crate::queue::Rooms;
+use crate::webhooks::Arrivals;
 
 /// What the gateway needs from outside.
 #[derive(Clone)]
@@ -33,6 +34,7 @@ struct Shared {
     admission: Admission,
     availability: Availability,
     rooms: Rooms,
+    arrivals: Arrivals,
     inbox_wake: Notify,
     draining: CancellationToken,
 }
@@ -48,6 +50,7 @@ impl App {
             keys: KeysInFlight::default(),
             key_lookups: KeyLookups::default(),
             rooms: Rooms::default(),
+            arrivals: Arrivals::default(),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
         }))
@@ -91,6 +94,11 @@ impl App {
     /// Which seats can be had.
     pub fn availability(&self) -> &Availability {
         &self.0.availability
+    }
+
+    /// Webhooks that are being kept.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.0.arrivals
     }
 
     /// Tells the inbox's task that there is something to do.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a webhook's body. Stripe's largest events, those that carry whole objects, stay well below.
 pub const WEBHOOK_BYTES_MAX: usize = 256 * 1024;
+/// Webhooks kept by one statement.
+pub const WEBHOOKS_KEPT_MAX: usize = 500;
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read its 413 rather than
 /// find the connection reset while it is still sending.
 pub const BODY_DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -31,9 +33,6 @@ pub const ECHO_CHARS_MAX: usize = 64;
 
 /// The longest wait that `Prefer: wait` is granted: below the idle time-outs of common proxies.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
-/// While waiting, how often to look whether the booking is decided although the saga still runs: a confirmed
-/// buyer shall not wait for a mail server.
-pub const WAIT_SLICE: Duration = Duration::from_secs(1);
 /// Entries of a booking's history in an answer. A booking has about a dozen, and a few for each payment attempt.
 pub const HISTORY_MAX: u32 = 1_000;
 /// Events on a page, at most.

@@ -31,7 +31,7 @@ use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
 use crate::presence::Presence;
 use crate::store::reads::{SagaRecord, SagaSummary};
 use crate::store::{self, Failure};
-use crate::waiters::{Waiters, is_settled};
+use crate::waiters::Waiters;
 
 /// Items held back here, in batches: enough to fill both lanes, and to see past sagas that are in flight.
 const PENDING_BATCHES_MAX: usize = 4;
@@ -463,9 +463,9 @@ impl Shell {
 
     fn tell_waiters(&self, after: &[After], now: Timestamp) {
         for after in after {
-            if is_settled(after.status) && self.waiters.wants(after.saga) {
+            if self.waiters.wants(after.saga, after.status, after.known.state.pivoted) {
                 match record(after, now) {
-                    Some(record) => self.waiters.settled(after.saga, Arc::new(record)),
+                    Some(record) => self.waiters.reached(&Arc::new(record)),
                     None => self.waiters.unread(after.saga),
                 }
             }

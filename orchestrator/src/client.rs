@@ -59,9 +59,8 @@ pub trait EngineClient: Send + Sync {
         self.command_at(saga, command, None).await
     }
 
-    /// Waits until a saga has settled (ended, or waits for an operator), at most `timeout`
-    /// (capped at [`WAIT_MAX`]), and gives its state then.
-    async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaDetail>, ClientError>;
+    /// Waits until a saga has come so far, at most `timeout` (capped at [`WAIT_MAX`]), and gives its state then.
+    async fn wait(&self, saga: SagaId, until: Until, timeout: Duration) -> Result<Option<SagaDetail>, ClientError>;
 
     /// Sagas, newest first, a page at a time.
     async fn list(&self, filter: ListFilter) -> Result<Page<SagaSummary>, ClientError>;

@@ -15,6 +15,7 @@ use workflows::limits::PAYLOAD_BYTES_MAX;
 
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
+use crate::client::{Until, is_settled};
 use crate::clock::DatabaseClock;
 use crate::counts::{self, Counts};
 use crate::definition_cache::DefinitionCache;
@@ -28,7 +29,7 @@ use crate::requests::{
     Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, json_bytes, request_hash,
 };
 use crate::store::reads::SagaRecord;
-use crate::waiters::{Waiters, is_settled};
+use crate::waiters::{Reached, Waiters};
 use crate::{housekeeping, results, store, timers, topics};
 
 /// How long a caller waits for its answer, at most: longer than a Postgres restart, shorter than common proxies wait.
@@ -228,11 +229,21 @@ impl Engine {
     /// Waits until a saga has ended or waits for an operator, at most `timeout`, and gives it as it is then. None: no
     /// such saga.
     pub async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaRecord>, EngineError> {
+        self.wait_until(saga, Until::Settled, timeout).await
+    }
+
+    /// The same, until the saga has come so far.
+    pub async fn wait_until(
+        &self,
+        saga: SagaId,
+        until: Until,
+        timeout: Duration,
+    ) -> Result<Option<SagaRecord>, EngineError> {
         let began = Instant::now();
-        let settled = self.inner.shell.waiters.register(saga)?;
+        let reached = self.inner.shell.waiters.register(saga, until)?;
         match self.saga(saga).await? {
-            Some(record) if !is_settled(record.summary.status) => {
-                self.wait_registered(saga, settled, timeout.saturating_sub(began.elapsed()))
+            Some(record) if !until.is_reached(record.summary.status, record.state.pivoted) => {
+                self.wait_registered(saga, reached, timeout.saturating_sub(began.elapsed()))
                     .await
             }
             found => Ok(found),
@@ -250,7 +261,7 @@ impl Engine {
         let chosen_id = new.id.is_some();
         let id = new.id.unwrap_or_else(|| SagaId(Uuid::now_v7()));
         // Registered before it can settle.
-        let settled = self.inner.shell.waiters.register(id)?;
+        let settled = self.inner.shell.waiters.register(id, Until::Settled)?;
         let started = answered(self.enqueue_start(NewSaga { id: Some(id), ..new }, chosen_id).await?).await?;
         let left = timeout.saturating_sub(began.elapsed());
         let record = if started.replayed {
@@ -264,10 +275,10 @@ impl Engine {
     async fn wait_registered(
         &self,
         saga: SagaId,
-        settled: oneshot::Receiver<crate::waiters::Settled>,
+        reached: oneshot::Receiver<Reached>,
         timeout: Duration,
     ) -> Result<Option<SagaRecord>, EngineError> {
-        match tokio::time::timeout(timeout, settled).await {
+        match tokio::time::timeout(timeout, reached).await {
             Ok(Ok(record)) => Ok(Some(Arc::unwrap_or_clone(record))),
             Ok(Err(_)) | Err(_) => self.saga(saga).await,
         }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use orchestrator::client::{ClientError, SagaDetail, StartRequest, Started};
+use orchestrator::client::{ClientError, SagaDetail, StartRequest, Started, Until};
 use workflows::event::{Command, CommandEvent};
 use workflows::ids::SagaId;
 
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::availability::Claim;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
-use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, WAIT_SLICE};
+use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::queue;
 use crate::store::events::{self, Quote};
@@ -218,21 +218,13 @@ async fn start_request(
     })
 }
 
-/// The booking once it is decided, or when the time is up.
-async fn decided(app: &App, mut saga: SagaDetail, wait: Duration) -> Result<Booking, Problem> {
-    let until = Instant::now() + wait;
-    while !saga.is_settled() && !BookingStatus::of(&saga.view).is_decided() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        saga = app
-            .engine()
-            .wait(saga.id, left.min(WAIT_SLICE))
-            .await?
-            .ok_or_else(no_booking)?;
+/// The booking once it is decided, or when the time is up. A confirmed buyer does not wait for a mail server.
+async fn decided(app: &App, saga: SagaDetail, wait: Duration) -> Result<Booking, Problem> {
+    if saga.is_settled() || BookingStatus::of(&saga.view).is_decided() || wait.is_zero() {
+        return with_history(app, &saga).await;
     }
-    with_history(app, &saga).await
+    let now = app.engine().wait(saga.id, Until::Decided, wait).await?;
+    with_history(app, &now.ok_or_else(no_booking)?).await
 }
 
 /// Show a booking with its history.

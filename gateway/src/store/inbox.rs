@@ -1,5 +1,6 @@
 //! The webhook inbox.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,14 +8,16 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 /// A webhook event as it comes in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Incoming {
     /// The provider's id for it.
     pub event_id: String,
     /// E.g. `payment_intent.succeeded`.
     pub kind: String,
-    /// The booking it concerns; none: it is kept only to be recognised.
+    /// The booking it concerns.
     pub booking_id: Option<Uuid>,
+    /// The booking is told; else the event is kept only to be recognised.
+    pub is_news: bool,
     /// The provider's object, e.g. a payment intent.
     pub object_id: Option<String>,
     /// When it came about, by the provider's clock.
@@ -77,26 +80,36 @@ impl Outcome {
     }
 }
 
-/// Keeps an event; false: it was there already.
-pub async fn keep(pool: &PgPool, event: &Incoming) -> Result<bool, sqlx::Error> {
-    let (repeats,): (i32,) = sqlx::query_as(
+/// Keeps events, and says of each that is here for the first time that it is new. Of several with the same id one is kept.
+pub async fn keep(pool: &PgPool, events: &[Incoming]) -> Result<HashMap<String, bool>, sqlx::Error> {
+    let of = |event: &Incoming| (event.booking_id, event.is_news && event.booking_id.is_some());
+    let ids: Vec<&str> = events.iter().map(|event| event.event_id.as_str()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    let (bookings, told): (Vec<Option<Uuid>>, Vec<bool>) = events.iter().map(of).unzip();
+    let objects: Vec<Option<&str>> = events.iter().map(|event| event.object_id.as_deref()).collect();
+    let created: Vec<Option<DateTime<Utc>>> = events.iter().map(|event| event.created_at).collect();
+    let kept: Vec<(String, bool)> = sqlx::query_as(
         "insert into ticketing.webhook_inbox as i
              (event_id, kind, booking_id, object_id, created_at, status, next_attempt_at, finished_at)
-         values ($1, $2, $3, $4, $5,
-                 case when $3::uuid is null then 'ignored' else 'waiting' end,
-                 case when $3::uuid is null then null else now() end,
-                 case when $3::uuid is null then now() end)
+         select distinct on (e.event_id) e.event_id, e.kind, e.booking_id, e.object_id, e.created_at,
+                case when e.is_told then 'waiting' else 'ignored' end,
+                case when e.is_told then now() end,
+                case when e.is_told then null else now() end
+         from unnest($1::text[], $2::text[], $3::uuid[], $4::bool[], $5::text[], $6::timestamptz[])
+              as e (event_id, kind, booking_id, is_told, object_id, created_at)
+         order by e.event_id
          on conflict (event_id) do update set repeats = i.repeats + 1
-         returning repeats",
+         returning event_id, repeats = 0",
     )
-    .bind(&event.event_id)
-    .bind(&event.kind)
-    .bind(event.booking_id)
-    .bind(&event.object_id)
-    .bind(event.created_at)
-    .fetch_one(pool)
+    .bind(ids)
+    .bind(kinds)
+    .bind(bookings)
+    .bind(told)
+    .bind(objects)
+    .bind(created)
+    .fetch_all(pool)
     .await?;
-    Ok(repeats == 0)
+    Ok(kept.into_iter().collect())
 }
 
 /// Takes what is due, for `lease`: past that, whoever took it is presumed dead and others may take it.

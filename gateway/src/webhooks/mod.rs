@@ -4,3 +4,5 @@
 pub mod deliver;
 pub mod route;
 pub mod signature;
+
+pub use route::Arrivals;

@@ -6,17 +6,22 @@ use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::signature;
 use crate::app::App;
 use crate::http::{body, text};
-use crate::limits::{ID_CHARS_MAX, WEBHOOK_BYTES_MAX};
+use crate::limits::{ID_CHARS_MAX, WEBHOOK_BYTES_MAX, WEBHOOKS_KEPT_MAX};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::store::inbox::{self, Incoming};
+use crate::together::Together;
 
 /// The header with the signature.
 const SIGNATURE: &str = "stripe-signature";
+
+/// Events that tell a booking what it has just done itself, and has had answered.
+const OUR_OWN_DOING: [&str; 1] = ["payment_intent.created"];
 
 /// What is read of an event; the rest may be whatever it likes.
 #[derive(Deserialize)]
@@ -62,6 +67,28 @@ pub async fn stripe(State(app): State<App>, headers: HeaderMap, body: Body) -> R
     outcome.map(|_| StatusCode::OK)
 }
 
+/// Events that come at the same time are kept together.
+#[derive(Default)]
+pub struct Arrivals(Together<Incoming, bool>);
+
+impl Arrivals {
+    /// Keeps an event; false: it was there already.
+    async fn keep(&self, pool: &PgPool, event: &Incoming) -> Result<bool, sqlx::Error> {
+        let keep = async |events: Vec<Incoming>| {
+            let kept = inbox::keep(pool, &events).await?;
+            let is_new = |event: &Incoming| kept.get(&event.event_id).copied().unwrap_or(false);
+            Ok::<_, sqlx::Error>(
+                events
+                    .into_iter()
+                    .map(|event| (event.clone(), is_new(&event)))
+                    .collect(),
+            )
+        };
+        let is_new = self.0.ask(event.clone(), WEBHOOKS_KEPT_MAX, keep).await?;
+        Ok(is_new.unwrap_or(false))
+    }
+}
+
 /// Whether the event is new.
 async fn accept(app: &App, headers: &HeaderMap, bytes: &[u8]) -> Result<bool, Problem> {
     let options = app.options();
@@ -78,8 +105,8 @@ async fn accept(app: &App, headers: &HeaderMap, bytes: &[u8]) -> Result<bool, Pr
         Problem::new(Kind::BadSignature, error.to_string())
     })?;
     let event = parse(bytes)?;
-    let is_new = inbox::keep(app.pool(), &event).await?;
-    if is_new && event.booking_id.is_some() {
+    let is_new = app.arrivals().keep(app.pool(), &event).await?;
+    if is_new && event.is_news && event.booking_id.is_some() {
         app.wake_inbox();
     }
     tracing::info!(event = event.event_id, kind = event.kind, saga = ?event.booking_id, is_new, "webhook kept");
@@ -102,6 +129,7 @@ fn parse(bytes: &[u8]) -> Result<Incoming, Problem> {
         .and_then(Value::as_str)
         .filter(|id| text::is_possible_id(id));
     Ok(Incoming {
+        is_news: !OUR_OWN_DOING.contains(&event.kind.as_str()),
         booking_id: booking_id.and_then(|id| Uuid::parse_str(id).ok()),
         object_id: object_id.map(str::to_owned),
         created_at: event.created.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),

@@ -251,12 +251,13 @@ impl EngineClient for FakeEngine {
         Ok(self.detail(saga).unwrap())
     }
 
-    async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
+    async fn wait(&self, saga: SagaId, until: Until, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
         self.reach()?;
-        let until = tokio::time::Instant::now() + timeout;
-        while tokio::time::Instant::now() < until {
+        let over = tokio::time::Instant::now() + timeout;
+        while tokio::time::Instant::now() < over {
             let detail = self.detail(saga);
-            if detail.as_ref().is_none_or(SagaDetail::is_settled) {
+            let has_come = |detail: &SagaDetail| until.is_reached(detail.view.status, detail.view.pivoted);
+            if detail.as_ref().is_none_or(has_come) {
                 return Ok(detail);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

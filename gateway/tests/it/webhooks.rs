@@ -98,7 +98,7 @@ async fn the_order_of_events_does_not_matter() {
     let saga = shop.book().await;
     for (id, kind) in [
         ("evt_2", "payment_intent.succeeded"),
-        ("evt_1", "payment_intent.created"),
+        ("evt_1", "payment_intent.processing"),
         ("evt_3", "charge.updated"),
     ] {
         assert_eq!(deliver(&shop, &event(id, kind, Some(saga))).await.status, 200);
@@ -107,6 +107,34 @@ async fn the_order_of_events_does_not_matter() {
         eventually_is(&shop, id, "delivered").await;
     }
     assert_eq!(shop.engine.signals().len(), 3);
+}
+
+#[tokio::test]
+async fn a_booking_is_not_told_what_it_has_just_done() {
+    let shop = shop::open().await;
+    let saga = shop.book().await;
+    let created = event("evt_1", "payment_intent.created", Some(saga));
+    for _ in 0..2 {
+        assert_eq!(deliver(&shop, &created).await.status, 200);
+    }
+    assert_eq!(status_of(&shop, "evt_1").await.unwrap(), ("ignored".to_owned(), 1, 0));
+    assert_eq!(shop.engine.signals().len(), 0);
+}
+
+#[tokio::test]
+async fn events_that_come_at_once_are_kept_one_and_all() {
+    let shop = shop::open().await;
+    let saga = shop.book().await;
+    // Each twice, at the same time.
+    let events: Vec<_> = (0..40)
+        .map(|number| event(&format!("evt_{}", number % 20), "payment_intent.succeeded", Some(saga)))
+        .collect();
+    let answers = futures::future::join_all(events.iter().map(|event| deliver(&shop, event))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    for number in 0..20 {
+        eventually_is(&shop, &format!("evt_{number}"), "delivered").await;
+    }
+    assert_eq!(shop.engine.signals().len(), 20);
 }
 
 #[tokio::test]

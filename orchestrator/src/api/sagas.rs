@@ -12,7 +12,9 @@ use workflows::event::{Command, CommandEvent, Signal};
 use super::extract::{self, Params, SagaPath};
 use super::problem::{ApiError, ProblemDetails};
 use super::{BULK_BODY_BYTES_MAX, Items, Ops, SINGLE_BODY_BYTES_MAX};
-use crate::client::{ClientError, JOURNAL_PAGE_MAX, ListFilter, SagaDetail, SignalReceipt, StartRequest, Started};
+use crate::client::{
+    ClientError, JOURNAL_PAGE_MAX, ListFilter, SagaDetail, SignalReceipt, StartRequest, Started, Until,
+};
 
 /// What came of a bulk start, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -200,19 +202,32 @@ pub async fn used_keys(State(ops): State<Ops>, headers: HeaderMap, body: Bytes) 
     Ok(axum::Json(Items::<String> { items }).into_response())
 }
 
-/// Where a saga stands. With `Prefer: wait=N`, once it has settled.
+/// Where a saga stands. With `Prefer: wait=N`, once it has settled, or is decided.
 #[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas",
     params(
         ("id" = String, Path, description = "The saga's id"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer once settled, at most N (60) seconds later"),
+        ("until" = Option<String>, Query, description = "What is waited for: `settled` (ended, or an operator must act; the default), or `decided` (past its point of no return, or being undone, as well)"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer once it has come so far, at most N (60) seconds later"),
         ("If-None-Match" = Option<String>, Header, description = "An ETag: 304 if nothing has changed")),
     responses(
         (status = 200, description = "The saga; its ETag is its sequence number", body = ref("#/components/schemas/SagaDetail")),
         (status = 304, description = "Nothing has changed"),
         (status = "default", description = "A problem", body = ref("#/components/schemas/ProblemDetails"), content_type = "application/problem+json")))]
-pub async fn get(State(ops): State<Ops>, SagaPath(saga): SagaPath, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn get(
+    State(ops): State<Ops>,
+    SagaPath(saga): SagaPath,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let until = match params.one("until")? {
+        Some(text) => text
+            .parse()
+            .map_err(|error: String| ProblemDetails::malformed("?until", error))?,
+        None => Until::default(),
+    };
+    params.end(&["until"])?;
     let found = match extract::prefer_wait(&headers) {
-        Some(wait) => ops.client.wait(saga, wait).await?,
+        Some(wait) => ops.client.wait(saga, until, wait).await?,
         None => ops.client.get(saga).await?,
     };
     let found = found.ok_or_else(|| ClientError::no_saga(saga))?;

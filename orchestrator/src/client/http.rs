@@ -171,9 +171,10 @@ impl EngineClient for HttpClient {
         self.json(call).await
     }
 
-    async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
+    async fn wait(&self, saga: SagaId, until: Until, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
         let wait = timeout.min(WAIT_MAX);
         let call = self.request(Method::GET, &format!("/v1/sagas/{saga}"));
+        let call = call.query(&[("until", until.as_str())]);
         self.maybe(call.header("prefer", prefer(wait)).timeout(ANSWER_WITHIN + wait))
             .await
     }

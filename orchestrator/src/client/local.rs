@@ -254,8 +254,8 @@ impl EngineClient for LocalClient {
         self.read(saga).await?.ok_or_else(|| ClientError::no_saga(saga))
     }
 
-    async fn wait(&self, saga: SagaId, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
-        match self.engine.wait(saga, timeout.min(WAIT_MAX)).await? {
+    async fn wait(&self, saga: SagaId, until: Until, timeout: Duration) -> Result<Option<SagaDetail>, ClientError> {
+        match self.engine.wait_until(saga, until, timeout.min(WAIT_MAX)).await? {
             Some(record) => Ok(Some(self.detail(record).await?)),
             None => Ok(None),
         }

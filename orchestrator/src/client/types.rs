@@ -1,6 +1,7 @@
 //! What goes in and out of [`super::EngineClient`]: also the JSON of the HTTP API, field by field.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -98,6 +99,43 @@ impl SagaDetail {
 /// Whether waiting for such a saga is over: it has ended, or an operator must act.
 pub fn is_settled(status: Status) -> bool {
     status.is_final() || status == Status::Failed
+}
+
+/// What of a saga is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// It has ended, or an operator must act.
+    #[default]
+    Settled,
+    /// It can't turn any more, though it may still have to do: its point of no return is behind it, or it is being undone.
+    Decided,
+}
+
+impl Until {
+    /// As the API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Until::Settled => "settled",
+            Until::Decided => "decided",
+        }
+    }
+
+    /// Whether a saga has come so far.
+    pub fn is_reached(self, status: Status, pivoted: bool) -> bool {
+        let is_decided = pivoted || status == Status::Compensating;
+        is_settled(status) || self == Until::Decided && is_decided
+    }
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Until, String> {
+        [Until::Settled, Until::Decided]
+            .into_iter()
+            .find(|until| until.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is neither `settled` nor `decided`"))
+    }
 }
 
 /// A saga in a list.

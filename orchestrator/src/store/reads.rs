@@ -261,19 +261,32 @@ pub async fn count_live(pool: &PgPool) -> Result<Vec<(Status, i64)>, sqlx::Error
         .collect()
 }
 
-/// Of these sagas, the ones that are in one of `statuses`, at most `limit`.
-pub async fn sagas_in(
+/// Sagas that somebody waits for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Until they have settled.
+    pub settled: Vec<Uuid>,
+    /// Until they are decided.
+    pub decided: Vec<Uuid>,
+}
+
+/// Of these sagas, the ones that are in one of the `settled` statuses, or, where that is enough, seem to be decided; at most `limit`.
+pub async fn sagas_that_came(
     pool: &PgPool,
-    ids: &[Uuid],
-    statuses: &[Status],
+    wanted: &Wanted,
+    settled: &[Status],
     limit: i64,
 ) -> Result<Vec<SagaRecord>, sqlx::Error> {
+    let ids = [wanted.settled.as_slice(), wanted.decided.as_slice()].concat();
     let rows = sqlx::query(
         "select id, workflow, definition_id, status, business_key, tags, seq, created_at, updated_at, ended_at, \
-         failure_code, failure_step, state from saga.sagas where id = any($1) and status = any($2) limit $3",
+         failure_code, failure_step, state from saga.sagas \
+         where id = any($1) and (status = any($2) \
+               or id = any($3) and (status = 'compensating' or state like '%\"pv\":true%')) limit $4",
     )
     .bind(ids)
-    .bind(texts(statuses))
+    .bind(texts(settled))
+    .bind(&wanted.decided)
     .bind(limit)
     .fetch_all(pool)
     .await?;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
+use orchestrator::client::Until;
 use orchestrator::{EngineError, NewSaga, SignalReceipt};
 use serde_json::json;
 use uuid::Uuid;
@@ -42,6 +44,32 @@ async fn waiting_gives_the_end() {
         record,
         "what was known is what is stored"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_decision_hears_of_it_before_the_end_on_every_replica() {
+    let world = World::new().await;
+    let (engine, other) = (world.engine().await, world.engine().await);
+    let wait = |name: &str| json!({"kind": "wait_for", "name": name, "signal": name, "deadline": "1h",
+                                   "on_deadline": {"to": "compensate"}});
+    let nodes = json!([wait("paid"), {"kind": "pivot", "name": "sure"}, wait("shipped")]);
+    deploy(&engine, definition("waits", nodes)).await;
+    let id = engine.start_saga(saga("waits", json!({}))).await.unwrap().id;
+
+    let here = engine.wait_until(id, Until::Decided, LIMIT);
+    let there = other.wait_until(id, Until::Decided, LIMIT);
+    let paid = async { engine.signal(id, signal("s1", "paid")).await.unwrap() };
+    let (here, there, _) = tokio::join!(here, there, paid);
+    for record in [here.unwrap().unwrap(), there.unwrap().unwrap()] {
+        assert_eq!((record.summary.status, record.state.pivoted), (Status::Waiting, true));
+    }
+    let late = engine.wait_until(id, Until::Decided, Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(late.summary.status, Status::Waiting);
+
+    let end = other.wait_until(id, Until::Settled, LIMIT);
+    let shipped = async { engine.signal(id, signal("s2", "shipped")).await.unwrap() };
+    let (end, _) = tokio::join!(end, shipped);
+    assert_eq!(end.unwrap().unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

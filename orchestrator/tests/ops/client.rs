@@ -195,7 +195,7 @@ async fn bulk(client: &dyn EngineClient) {
 async fn looks(client: &dyn EngineClient) {
     let nobody = SagaId(Uuid::now_v7());
     assert_eq!(client.get(nobody).await.unwrap(), None);
-    assert_eq!(client.wait(nobody, Duration::from_millis(10)).await.unwrap(), None);
+    assert_eq!(client.wait(nobody, Until::Settled, Duration::from_millis(10)).await.unwrap(), None);
     assert_eq!(
         client.journal(nobody, 0, 10).await.unwrap_err(),
         ClientError::no_saga(nobody)
@@ -222,7 +222,7 @@ async fn signals(client: &dyn EngineClient) {
         name: "go".to_owned(),
         payload: json!({"words": "hi"}),
     };
-    let waiting = client.wait(saga, Duration::from_secs(20));
+    let waiting = client.wait(saga, Until::Settled, Duration::from_secs(20));
     let (settled, receipt) = tokio::join!(waiting, client.signal(saga, go.clone()));
     assert_eq!(receipt.unwrap(), SignalReceipt::Delivered);
     let settled = settled.unwrap().unwrap();
@@ -261,7 +261,7 @@ async fn commands(client: &dyn EngineClient) {
     );
     client.command(saga.id, command(Command::Resume {})).await.unwrap();
     client.command(saga.id, command(Command::Cancel {})).await.unwrap();
-    let cancelled = client.wait(saga.id, Duration::from_secs(20)).await.unwrap().unwrap();
+    let cancelled = client.wait(saga.id, Until::Settled, Duration::from_secs(20)).await.unwrap().unwrap();
     assert_eq!(cancelled.view.status, Status::Cancelled);
     let refused = client.command(saga.id, command(Command::Pause {})).await.unwrap_err();
     assert!(matches!(refused, ClientError::Refused { .. }), "{refused:?}");
