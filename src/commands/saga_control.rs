@@ -103,6 +103,7 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
             target,
             json!({"command": "skip", "step": step, "value": arguments::json(&result)?}),
         ),
+        SagaCommand::GoBack { target, step } => (target, json!({"command": "go_back", "step": step})),
         SagaCommand::Cancel(target) => (target, json!({"command": "cancel"})),
         SagaCommand::Compensate(target) => (target, json!({"command": "compensate"})),
         SagaCommand::Pause(target) => (target, json!({"command": "pause"})),
@@ -194,15 +195,15 @@ async fn act(global: &Global, client: &Client, target: Target, mut wish: Value) 
     {
         eprintln!("{}", control::plain(line));
     }
-    let grave = ["skip", "cancel", "compensate"]
+    let grave = ["skip", "cancel", "compensate", "go_back"]
         .iter()
         .any(|command| wish["command"] == *command);
     if grave || wish["command"] == "retry" && !wish["value"].is_null() {
-        target.sure.ask(&format!(
-            "{} saga {}?",
-            wish["command"].as_str().unwrap_or_default(),
-            target.saga
-        ))?;
+        let question = match (wish["command"].as_str(), wish["step"].as_str()) {
+            (Some("go_back"), Some(step)) => format!("take saga {} back to {step}?", target.saga),
+            (command, _) => format!("{} saga {}?", command.unwrap_or_default(), target.saga),
+        };
+        target.sure.ask(&question)?;
     }
     wish["reason"] = target.reason.into();
     let tag = target.if_at.map(|seq| format!("\"{seq}\"")).or(dry.tag);

@@ -315,9 +315,9 @@ pub async fn difference(
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Wish {
-    /// `retry`, `skip`, `cancel`, `compensate`, `pause`, `resume`, `signal` or `note`.
+    /// `retry`, `skip`, `cancel`, `compensate`, `pause`, `resume`, `go_back`, `signal` or `note`.
     command: String,
-    /// The step, or the signal's name.
+    /// The step, also that to go back to; or the signal's name.
     #[serde(default)]
     step: String,
     /// An input for a retry, an output for a skip, a payload for a signal.
