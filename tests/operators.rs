@@ -479,3 +479,71 @@ async fn queues_are_steered_and_sagas_go_back_on_the_command_line() {
     );
     house.stop().await;
 }
+
+/// `saga watch` on a terminal: script(1) lends it one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_is_watched_on_its_graph() {
+    use tokio::io::AsyncReadExt as _;
+    let house = House::start().await;
+    let olga = house.token("olga", Role::Operator).await;
+    let saga = house.stuck().await;
+    let id = saga.to_string();
+    // Not on a terminal it is lines, without a terminal's commands.
+    let lines = house.prints(&olga, &["saga", "watch", &id]).await;
+    assert!(
+        lines.contains("failed  work: bank_down") && !lines.contains('\u{1b}'),
+        "{lines:?}"
+    );
+    let retry = ["saga", "retry", id.as_str(), "--reason", "the bank is back"];
+    house.prints(&olga, &retry).await;
+
+    let mut command = tokio::process::Command::new("script");
+    command
+        .args([
+            "-qec",
+            &format!("{} saga watch {id}", env!("CARGO_BIN_EXE_sagaline")),
+            "/dev/null",
+        ])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SAGALINE_SERVER", &house.base)
+        .env("SAGALINE_TOKEN", &olga)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    let Ok(mut child) = command.spawn() else {
+        assert!(std::env::var_os("CI").is_none(), "script(1) is missing");
+        eprintln!("SKIPPED: script(1) is missing");
+        return house.stop().await;
+    };
+    let mut stdout = child.stdout.take().unwrap();
+    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    let mut answered = false;
+    let read = async {
+        loop {
+            let length = stdout.read(&mut buffer).await.unwrap_or(0);
+            if length == 0 {
+                break;
+            }
+            seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            if !answered && seen.contains("▶ work") {
+                house.answer(saga, Outcome::Succeeded { output: json!(1) }).await;
+                answered = true;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, read).await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{seen:?}");
+    // The other screen, then the usual one again, with how it ended.
+    let (live, end) = seen.split_once("\u{1b}[?1049l").unwrap();
+    assert!(live.contains("\u{1b}[?1049h") && live.contains("▶ work"), "{live:?}");
+    assert!(
+        end.contains("✔ work") && end.contains("It has run to its end"),
+        "{end:?}"
+    );
+    assert!(
+        end.contains("\u{1b}[?25h") || live.contains("\u{1b}[?25h"),
+        "the cursor is back"
+    );
+    house.stop().await;
+}

@@ -16,6 +16,7 @@ mod gateway;
 mod migrate;
 mod orchestrator;
 mod saga_control;
+mod saga_watch;
 mod sandbox;
 mod schedule_control;
 mod settings;

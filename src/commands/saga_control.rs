@@ -1,19 +1,13 @@
 //! `sagaline saga …` through mission control: with roles, redaction, a second person and the audit trail.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use workflows::ids::SagaId;
 use workflows::state::Status;
 
-use super::arguments;
 use super::control::{self, Client, Column};
 use super::saga::{Diff, List, SagaCommand, Target};
+use super::{arguments, saga_watch};
 use crate::cli::Global;
 use crate::output;
-
-/// How often a saga that is watched is looked at.
-const WATCH_POLL: Duration = Duration::from_millis(500);
 
 const SAGAS: &[Column] = &[
     ("SAGA", "/id"),
@@ -78,7 +72,7 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
                 .await?;
             return control::print_items(global.output, JOURNAL, &items);
         }
-        SagaCommand::Watch { saga, engine: _ } => return watch(global, client, saga).await,
+        SagaCommand::Watch { saga, engine: _ } => return saga_watch::watch(global, client, saga).await,
         SagaCommand::Diff(found) => return diff(global, client, &found).await,
         SagaCommand::Start(_) => {
             anyhow::bail!("mission control starts no sagas: leave --server and SAGALINE_SERVER out to ask the engine")
@@ -212,21 +206,4 @@ async fn act(global: &Global, client: &Client, target: Target, mut wish: Value) 
         Value::Null => control::plain(answer["outcome"].as_str().unwrap_or_default()),
         id => format!("it waits for a second person, as request {id}: `sagaline approval approve {id}`"),
     })
-}
-
-/// Prints where the saga stands whenever that changes, until it has ended or waits for an operator.
-async fn watch(global: &Global, client: &Client, saga: SagaId) -> anyhow::Result<()> {
-    let mut last = Value::Null;
-    loop {
-        let found = client.get(&format!("/sagas/{saga}"), &[]).await?.body;
-        if found["seq"] != last {
-            last = found["seq"].clone();
-            control::print_item(global.output, SAGA, &found)?;
-        }
-        let status = found["status"].as_str().unwrap_or_default().parse::<Status>();
-        if status.is_ok_and(orchestrator::client::is_settled) {
-            return Ok(());
-        }
-        tokio::time::sleep(WATCH_POLL).await;
-    }
 }

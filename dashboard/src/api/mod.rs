@@ -97,6 +97,7 @@ fn routes() -> OpenApiRouter<Mission> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(sagas::list))
         .routes(routes!(sagas::show))
+        .routes(routes!(sagas::graph))
         .routes(routes!(sagas::journal))
         .routes(routes!(sagas::difference))
         .routes(routes!(sagas::dry_run))

@@ -87,6 +87,7 @@ fn schemas() -> Map<String, Value> {
     generator.subschema_for::<SagaId>();
     generator.subschema_for::<sagas::SagaPage>();
     generator.subschema_for::<sagas::SagaDetail>();
+    generator.subschema_for::<sagas::SagaGraph>();
     generator.subschema_for::<sagas::Wish>();
     generator.subschema_for::<sagas::DryRun>();
     generator.subschema_for::<sagas::Pending>();

@@ -13,7 +13,7 @@ use crate::api::{Program, stuck};
 use crate::control::Control;
 
 /// What the API consists of.
-const OPERATIONS: [&str; 24] = [
+const OPERATIONS: [&str; 25] = [
     "GET /approvals",
     "GET /approvals/{id}",
     "GET /audit",
@@ -25,6 +25,7 @@ const OPERATIONS: [&str; 24] = [
     "GET /sagas",
     "GET /sagas/{id}",
     "GET /sagas/{id}/difference",
+    "GET /sagas/{id}/graph",
     "GET /sagas/{id}/journal",
     "GET /schedules",
     "GET /schedules/{name}",
@@ -113,6 +114,7 @@ async fn answers_are_as_they_are_described() {
     for (path, filled) in [
         ("/sagas", "/sagas?q=status:stuck".to_owned()),
         ("/sagas/{id}", format!("/sagas/{saga}")),
+        ("/sagas/{id}/graph", format!("/sagas/{saga}/graph")),
         ("/sagas/{id}/journal", format!("/sagas/{saga}/journal")),
         ("/stuck", "/stuck".to_owned()),
         ("/campaigns", "/campaigns".to_owned()),
