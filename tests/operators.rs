@@ -547,3 +547,28 @@ async fn a_saga_is_watched_on_its_graph() {
     );
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_on_the_command_line_through_mission_control() {
+    let house = House::start().await;
+    let ada = house.token("ada", Role::Admin).await;
+    let ann = house.token("ann", Role::Approver).await;
+    assert_eq!(house.fails(&ann, &["operator", "list"]).await.0, 4);
+    let add = ["operator", "add", "olga", "--role", "viewer"];
+    assert_eq!(house.fails(&ann, &add).await.0, 4);
+    let link = house.prints(&ada, &add).await;
+    assert!(link.starts_with(&format!("{}/login/link?token=", house.base)), "{link}");
+    assert!(house.json(&ada, &["operator", "link", "olga"]).await["link"].is_string());
+    house.prints(&ada, &["operator", "role", "olga", "operator"]).await;
+    let disable = ["operator", "disable", "olga"];
+    let (code, words) = house.fails(&ada, &disable).await;
+    assert!(code == 1 && words.contains("--yes"), "{words}");
+    let now = house.json(&ada, &[&disable[..], &["--yes"]].concat()).await;
+    assert_eq!((&now["role"], &now["disabled"]), (&json!("operator"), &json!(true)));
+    house.prints(&ada, &["operator", "enable", "olga"]).await;
+    let (code, words) = house.fails(&ada, &["operator", "disable", "ada", "--yes"]).await;
+    assert!(code == 1 && words.contains("last admin"), "{words}");
+    let table = house.prints(&ada, &["operator", "list"]).await;
+    assert!(table.contains("olga") && table.contains("operator"), "{table}");
+    house.stop().await;
+}

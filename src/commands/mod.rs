@@ -14,6 +14,7 @@ mod audit;
 mod dev;
 mod gateway;
 mod migrate;
+mod operator_control;
 mod orchestrator;
 mod saga_control;
 mod saga_watch;

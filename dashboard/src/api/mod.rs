@@ -9,6 +9,7 @@ mod places;
 mod problem;
 mod sagas;
 mod trail;
+mod users;
 
 use std::sync::Arc;
 
@@ -118,6 +119,9 @@ fn routes() -> OpenApiRouter<Mission> {
         .routes(routes!(places::schedule))
         .routes(routes!(places::firings))
         .routes(routes!(places::act))
+        .routes(routes!(users::users, users::add))
+        .routes(routes!(users::change))
+        .routes(routes!(users::link))
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

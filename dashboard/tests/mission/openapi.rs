@@ -13,7 +13,7 @@ use crate::api::{Program, stuck};
 use crate::control::Control;
 
 /// What the API consists of.
-const OPERATIONS: [&str; 25] = [
+const OPERATIONS: [&str; 29] = [
     "GET /approvals",
     "GET /approvals/{id}",
     "GET /audit",
@@ -31,6 +31,7 @@ const OPERATIONS: [&str; 25] = [
     "GET /schedules/{name}",
     "GET /schedules/{name}/firings",
     "GET /stuck",
+    "GET /users",
     "GET /workers",
     "POST /approvals/{id}",
     "POST /campaigns",
@@ -39,6 +40,9 @@ const OPERATIONS: [&str; 25] = [
     "POST /sagas/{id}/commands",
     "POST /sagas/{id}/dry-run",
     "POST /schedules/{name}/{deed}",
+    "POST /users",
+    "POST /users/{name}",
+    "POST /users/{name}/link",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
