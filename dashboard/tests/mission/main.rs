@@ -12,4 +12,5 @@ mod openapi;
 mod places;
 mod queues;
 mod sagas;
+mod together;
 mod users;

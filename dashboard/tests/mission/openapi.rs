@@ -141,7 +141,7 @@ async fn answers_are_as_they_are_described() {
     control.stop().await;
 }
 
-async fn create_schedule(control: &Control) {
+pub async fn create_schedule(control: &Control) {
     let spec = ScheduleSpec {
         name: "nightly".to_owned(),
         cron: "0 3 * * *".to_owned(),
