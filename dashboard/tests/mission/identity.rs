@@ -1,6 +1,7 @@
 //! An identity provider: discovery, keys, codes and tokens signed with RS256, which it can be told to get wrong.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::extract::{Form, Query, State};
@@ -78,6 +79,8 @@ struct Known {
     somebody: Mutex<Somebody>,
     /// What was asked with each code.
     codes: Mutex<HashMap<String, HashMap<String, String>>>,
+    /// It signs with another key from now on.
+    has_new_key: AtomicBool,
 }
 
 pub struct Identity {
@@ -99,6 +102,7 @@ impl Identity {
             base: format!("http://{host}:{}", listener.local_addr().unwrap().port()),
             somebody: Mutex::new(Somebody::new("nobody", "nobody", "")),
             codes: Mutex::default(),
+            has_new_key: AtomicBool::default(),
         });
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
@@ -112,6 +116,11 @@ impl Identity {
 
     pub fn issuer(&self) -> String {
         self.known.base.clone()
+    }
+
+    /// Another key, and the old one is good no more.
+    pub fn change_key(&self) {
+        self.known.has_new_key.store(true, Ordering::SeqCst);
     }
 
     /// Who comes next.
@@ -128,8 +137,13 @@ async fn discovery(State(known): State<Arc<Known>>) -> Json<Value> {
         "id_token_signing_alg_values_supported": ["RS256"]}))
 }
 
-async fn keys() -> Json<CoreJsonWebKeySet> {
-    let key = signing_key(&KEY).as_verification_key();
+async fn keys(State(known): State<Arc<Known>>) -> Json<CoreJsonWebKeySet> {
+    let key = if known.has_new_key.load(Ordering::SeqCst) {
+        &ANOTHER
+    } else {
+        &KEY
+    };
+    let key = signing_key(key).as_verification_key();
     Json(CoreJsonWebKeySet::new(vec![key]))
 }
 

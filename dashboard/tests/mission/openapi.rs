@@ -138,6 +138,8 @@ async fn answers_are_as_they_are_described() {
         let may_be_empty = ["/workers", "/schedules/{name}/firings", "/campaigns/{id}/items"];
         assert!(!empty || may_be_empty.contains(&path), "{path}: {answer}");
     }
+    let ada = Program::new(&control, "ada", Role::Admin).await;
+    described(&ada, &api, "/users", "/users").await;
     control.stop().await;
 }
 

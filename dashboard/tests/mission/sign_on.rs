@@ -1,5 +1,7 @@
 //! Coming in by an identity provider, and not coming in.
 
+use std::time::Duration;
+
 use dashboard::{Options, Role, SignOn, operators};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
@@ -12,6 +14,8 @@ use crate::sagas::{HOSTILE, harmless};
 
 /// Where browsers reach mission control, as far as the provider knows.
 const URL: &str = "https://ops.example";
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Makes a token about somebody wrong.
 type Spoil = fn(&mut Somebody);
@@ -246,6 +250,23 @@ async fn no_other_answer_lets_anybody_in() {
     let trail: Value = serde_json::from_str(&trail).unwrap();
     assert_eq!(trail[0]["operator"], json!("zoe"), "{trail}");
     assert!(!trail.to_string().contains("secret access"));
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_may_change_its_keys() {
+    let (control, identity) = house().await;
+    let mut somebody = Somebody::new("u-1", "zoe", "ops");
+    identity.expect(somebody.clone());
+    assert_eq!(come(&mut control.browser()).await.status(), StatusCode::OK);
+    identity.change_key();
+    // The old key's signature is believed until the provider is asked again; the new one's is a reason to ask, though not at once.
+    somebody.signed = Signed::Another;
+    identity.expect(somebody);
+    testkit::eventually("the new key is known", LIMIT, async || {
+        come(&mut control.browser()).await.status() == StatusCode::OK
+    })
+    .await;
     control.stop().await;
 }
 
