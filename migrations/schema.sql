@@ -279,9 +279,13 @@ CREATE TABLE ops.users (
     failed_logins integer DEFAULT 0 NOT NULL,
     next_login_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    issuer text,
+    subject text,
     CONSTRAINT users_failed_logins_check CHECK ((failed_logins >= 0)),
     CONSTRAINT users_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._@-]{0,63}$'::text)),
     CONSTRAINT users_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT users_provider CHECK (((issuer IS NULL) = (subject IS NULL))),
+    CONSTRAINT users_provider_password CHECK (((subject IS NULL) OR (password_hash IS NULL))),
     CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
 );
 
@@ -857,6 +861,8 @@ CREATE INDEX notes_saga ON ops.notes USING btree (saga_id, id);
 CREATE INDEX sessions_expiry ON ops.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_user ON ops.sessions USING btree (user_id);
+
+CREATE UNIQUE INDEX users_subject ON ops.users USING btree (subject, issuer) WHERE (subject IS NOT NULL);
 
 CREATE INDEX firings_claimed ON saga.firings USING btree (lease_until) WHERE (outcome = 'claimed'::text);
 

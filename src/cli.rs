@@ -80,7 +80,7 @@ pub enum Command {
     /// Agree with, or refuse, what others want done.
     #[command(subcommand)]
     Approval(campaign::ApprovalCommand),
-    /// Show queues and how far their workers are behind.
+    /// Show queues and how far their workers are behind; pause, resume and limit them.
     #[command(subcommand)]
     Queue(places::QueueCommand),
     /// Show what waits for an operator, by reason.

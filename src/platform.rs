@@ -100,6 +100,7 @@ pub fn mission_options(settings: &Settings) -> dashboard::Options {
         second_person: settings.second_person,
         approval_items: settings.approval_items,
         links: settings.dashboard_links.clone().unwrap_or_default(),
+        sign_on: settings.sign_on.options(),
     }
 }
 

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 
 use crate::access::password::Hasher;
+use crate::access::sign_on::{BACK, Provider, SignOn};
 use crate::fresh::Fresh;
 use crate::inbox::Inbox;
 use crate::limits::{ACQUIRE_TIMEOUT, CONNECTIONS_MAX, EXPORTS_MAX, FORM_BYTES_MAX, STATEMENT_TIMEOUT};
@@ -32,6 +33,7 @@ pub struct Mission {
     pub(crate) queues: Queues,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) live: Arc<Live>,
+    pub(crate) sign_on: Option<Provider>,
     pub(crate) options: Options,
 }
 
@@ -44,6 +46,8 @@ pub struct Options {
     pub approval_items: u32,
     /// Where else something of a saga is to be seen.
     pub links: Links,
+    /// By which identity provider operators may come too; none: by passwords and links only.
+    pub sign_on: Option<SignOn>,
 }
 
 impl Default for Options {
@@ -53,6 +57,7 @@ impl Default for Options {
             second_person: true,
             approval_items: 100,
             links: Links::default(),
+            sign_on: None,
         }
     }
 }
@@ -82,6 +87,7 @@ impl Mission {
             queues: Queues::default(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             live: Arc::default(),
+            sign_on: options.sign_on.clone().map(Provider::new),
             options,
         }
     }
@@ -147,6 +153,8 @@ pub fn router(mission: Mission) -> Router {
         .layer(from_fn_with_state(mission.clone(), layers::session));
     let outside = Router::new()
         .route("/login", get(pages::login::show).post(pages::login::login))
+        .route("/login/sign-on", get(pages::sign_on::start))
+        .route(BACK, get(pages::sign_on::back))
         .route("/login/link", get(pages::login::link).post(pages::login::use_link))
         .route("/assets/{name}", get(pages::assets::get));
     inside

@@ -30,6 +30,7 @@ mod store;
 mod trail;
 
 pub use access::Role;
+pub use access::sign_on::{RoleMap, SignOn};
 pub use api::description as openapi;
 pub use app::{Mission, Options, router};
 pub use links::Links;

@@ -20,6 +20,18 @@ pub const SESSION_TOUCH: Duration = Duration::from_secs(60);
 pub const LINK_MAX: Duration = Duration::from_secs(15 * 60);
 /// A link for a new colleague, who may be on another shift.
 pub const INVITATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a browser may stay at the identity provider: a second factor takes its time.
+pub const SIGN_ON_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long what the identity provider says of itself is believed; its keys change rarely, and a new one is asked for when it is met.
+pub const PROVIDER_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// How soon it is asked again: neither its failures nor forged tokens make us flood it.
+pub const PROVIDER_RETRY: Duration = Duration::from_secs(10);
+/// How long a request to it may take: somebody waits in front of a page.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Logins that are asked of it at once: more than come at the beginning of a shift.
+pub const SIGN_ONS_MAX: usize = 8;
+/// An answer of it: a set of keys with their certificates has some tens of KiB.
+pub const PROVIDER_ANSWER_MAX: usize = 1024 * 1024;
 /// Passwords hashed at once: each takes 19 MiB and some 50 ms of a core.
 pub const HASHES_MAX: usize = 2;
 /// How long a login waits for its turn to be hashed.

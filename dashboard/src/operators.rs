@@ -4,6 +4,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::access::session::Token;
+use crate::access::sign_on::Person;
 use crate::access::{Role, password};
 use crate::limits::{INVITATION_MAX, LINK_MAX};
 use crate::store::users::Changed;
@@ -24,6 +25,8 @@ pub enum OperatorError {
 
 /// Who the audit trail names for what is done on the command line.
 pub const COMMAND_LINE: &str = "(command line)";
+/// And for what the identity provider's word does.
+const PROVIDER: &str = "(identity provider)";
 
 /// Adds a user.
 pub async fn add(pool: &PgPool, name: &str, role: Role, password: &str) -> Result<(), OperatorError> {
@@ -104,6 +107,60 @@ pub async fn one_time_link(pool: &PgPool, name: &str, role: Role) -> Result<Stri
     Ok(link(&token))
 }
 
+/// What came of somebody whom the identity provider let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// They are this user, with the role that the provider says.
+    In(i64, String),
+    /// No role is meant for them. What they had open has ended.
+    NoRole,
+    /// They are disabled here.
+    Disabled,
+    /// Their name is another user's.
+    NameTaken,
+}
+
+/// Takes somebody in whom the identity provider let through: they are made a user when they come first, and have the role that the provider
+/// says now, the last admin too.
+pub async fn came(pool: &PgPool, person: &Person) -> Result<Came, sqlx::Error> {
+    let (issuer, subject) = (person.issuer.as_str(), person.subject.as_str());
+    let mut transaction = pool.begin().await?;
+    let mut known = users::lock_subject(&mut *transaction, issuer, subject).await?;
+    let Some(role) = person.role else {
+        if let Some((_, user)) = known {
+            users::end_sessions(&mut *transaction, &user.name).await?;
+            transaction.commit().await?;
+        }
+        return Ok(Came::NoRole);
+    };
+    if known.is_none() {
+        let made = users::insert_subject(&mut *transaction, &person.name, role, issuer, subject).await?;
+        if let Some(id) = made {
+            let after = json!({"role": role.as_str(), "disabled": false});
+            let details = json!({"user": person.name, "issuer": issuer, "subject": subject, "after": after});
+            audit::done(&mut *transaction, PROVIDER, "add user", details).await?;
+            transaction.commit().await?;
+            return Ok(Came::In(id, person.name.clone()));
+        }
+        // Perhaps they came twice at the same moment.
+        known = users::lock_subject(&mut *transaction, issuer, subject).await?;
+    }
+    let Some((id, user)) = known else {
+        return Ok(Came::NameTaken);
+    };
+    if user.disabled {
+        return Ok(Came::Disabled);
+    }
+    if user.role != role {
+        users::set_role(&mut *transaction, id, role).await?;
+        let side = |role: Role| json!({"role": role.as_str(), "disabled": false});
+        let details = json!({"user": user.name, "before": side(user.role), "after": side(role)});
+        audit::done(&mut *transaction, PROVIDER, "change role", details).await?;
+        transaction.commit().await?;
+    }
+    Ok(Came::In(id, user.name))
+}
+
 fn link(token: &Token) -> String {
     format!("/login/link?token={}", token.text)
 }
@@ -127,7 +184,7 @@ fn known(name: &str, found: bool) -> Result<(), OperatorError> {
         Ok(())
     } else {
         Err(OperatorError::Invalid(format!(
-            "there is no user {name:?}, or it is disabled"
+            "there is no user {name:?} who is let in by a password or a link of ours: it isn't there, is disabled, or comes by the identity provider"
         )))
     }
 }

@@ -114,7 +114,7 @@ pub struct Change {
     pub rate: Option<Option<f64>>,
 }
 
-/// Says it. First the trail, then the deed.
+/// Says it.
 pub async fn change(
     mission: &Mission,
     operator: &Operator,
@@ -145,16 +145,22 @@ pub async fn change(
         } => "resume queue",
         Change { paused: None, .. } => "limit queue",
     };
-    let details = json!({"queue": queue, "paused": change.paused, "rate": change.rate});
-    let trail = audit::begin_other(&mission.pool, &operator.name, action, reason, details).await?;
-    let done = store::set(&mission.pool, queue, change.paused, change.rate, &operator.name, reason).await;
-    let outcome = match &done {
-        Ok(()) => "done".to_owned(),
-        Err(_) => "refused: the database did not take it".to_owned(),
-    };
-    let after = done
-        .is_ok()
-        .then(|| json!({"paused": change.paused, "rate": change.rate}));
-    audit::finish(&mission.pool, trail, &outcome, after).await?;
-    Ok(done?)
+    // The deed and its row of the trail are one transaction.
+    let mut transaction = mission.pool.begin().await?;
+    let was = store::lock(&mut *transaction, queue).await?;
+    let was = was.map_or((false, None), |was| (was.paused, was.rate));
+    let is = (change.paused.unwrap_or(was.0), change.rate.unwrap_or(was.1));
+    store::set(
+        &mut *transaction,
+        queue,
+        change.paused,
+        change.rate,
+        &operator.name,
+        reason,
+    )
+    .await?;
+    let side = |(paused, rate): (bool, Option<f64>)| json!({"paused": paused, "rate": rate});
+    let details = json!({"queue": queue, "before": side(was), "after": side(is)});
+    audit::record(&mut *transaction, &operator.name, action, reason, details, "done").await?;
+    Ok(transaction.commit().await?)
 }

@@ -1,9 +1,10 @@
 //! What can be done to a schedule, by a page or by the API.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use orchestrator::client::{EngineClient, LocalClient};
+use orchestrator::client::{EngineClient, Firing, LocalClient};
+use orchestrator::schedules;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use workflows::ids::Timestamp;
 
 use crate::access::{Operator, Role};
@@ -46,7 +47,7 @@ impl Wish {
     }
 }
 
-/// Does it; gives what came of it. First the trail, then the deed: what isn't written down isn't done.
+/// Does it; gives what came of it. The deed and its row of the trail are one transaction. What was refused has a row too.
 pub async fn act(
     mission: &Mission,
     operator: &Operator,
@@ -57,39 +58,81 @@ pub async fn act(
     operator.must_be(Role::Operator)?;
     let reason = deeds::reason(reason)?;
     let client = LocalClient::new(mission.engine.clone());
-    let schedule = client.schedule(name).await?;
-    let before = schedule.ok_or_else(|| PageError::NotFound(format!("the schedule {name}")))?;
-    let mut details = json!({"schedule": name});
-    match &wish {
-        Wish::Pause(_) => details["before"] = json!({"paused": before.paused}),
-        Wish::Run => {}
-        Wish::Backfill(from, to) => {
-            details["from"] = json!(from.to_rfc3339());
-            details["to"] = json!(to.to_rfc3339());
+    if client.schedule(name).await?.is_none() {
+        return Err(PageError::NotFound(format!("the schedule {name}")));
+    }
+    match decided(mission, operator, name, &wish, reason).await {
+        Ok(Done::Paused) => Ok("done".to_owned()),
+        // Some replica begins the sagas; if it can be this one at once, all the better.
+        Ok(Done::Run(firing)) => {
+            let firing = schedules::begun(&mission.engine, firing).await?;
+            Ok(format!("done: {}", word(&firing.outcome)))
+        }
+        Ok(Done::Backfilled(firings)) => {
+            schedules::start_claimed(&mission.engine, schedules::LEASE).await?;
+            Ok(format!("done: {firings} firings"))
+        }
+        Err(error) => {
+            let details = details(name, &wish);
+            let outcome = format!("refused: {error}");
+            audit::record(&mission.pool, &operator.name, wish.action(), reason, details, &outcome).await?;
+            Err(error)
         }
     }
-    let trail = audit::begin_other(&mission.pool, &operator.name, wish.action(), reason, details).await?;
-    let mut after = None;
-    let done = match wish {
-        Wish::Pause(paused) => client.pause_schedule(name, paused).await.map(|schedule| {
-            after = Some(json!({"paused": schedule.paused}));
-            "done".to_owned()
-        }),
-        Wish::Run => client
-            .run_schedule(name)
-            .await
-            .map(|firing| format!("done: {}", word(&firing.outcome))),
-        Wish::Backfill(from, to) => client
-            .backfill_schedule(name, from, to)
-            .await
-            .map(|firings| format!("done: {} firings", firings.len())),
+}
+
+enum Done {
+    Paused,
+    Run(Firing),
+    Backfilled(usize),
+}
+
+fn details(name: &str, wish: &Wish) -> Value {
+    match wish {
+        Wish::Pause(_) | Wish::Run => json!({"schedule": name}),
+        Wish::Backfill(from, to) => json!({"schedule": name, "from": from.to_rfc3339(), "to": to.to_rfc3339()}),
+    }
+}
+
+async fn decided(
+    mission: &Mission,
+    operator: &Operator,
+    name: &str,
+    wish: &Wish,
+    reason: &str,
+) -> Result<Done, PageError> {
+    let engine = &mission.engine;
+    let mut details = details(name, wish);
+    let mut transaction = mission.pool.begin().await?;
+    let (done, outcome) = match wish {
+        Wish::Pause(paused) => {
+            let (was, now) = schedules::pause_within(engine, &mut transaction, name, *paused).await?;
+            details["before"] = json!({"paused": was});
+            details["after"] = json!({"paused": now.paused});
+            (Done::Paused, "done".to_owned())
+        }
+        Wish::Run => {
+            let firing = schedules::claim_now_within(engine, &mut transaction, name).await?;
+            details["due"] = json!(firing.due_at.to_rfc3339());
+            (Done::Run(firing), "done".to_owned())
+        }
+        Wish::Backfill(from, to) => {
+            let firings = schedules::claim_past_within(engine, &mut transaction, name, *from, *to).await?;
+            let count = firings.len();
+            (Done::Backfilled(count), format!("done: {count} firings"))
+        }
     };
-    let outcome = match &done {
-        Ok(outcome) => outcome.clone(),
-        Err(error) => format!("refused: {error}"),
-    };
-    audit::finish(&mission.pool, trail, &outcome, after).await?;
-    Ok(done?)
+    audit::record(
+        &mut *transaction,
+        &operator.name,
+        wish.action(),
+        reason,
+        details,
+        &outcome,
+    )
+    .await?;
+    transaction.commit().await?;
+    Ok(done)
 }
 
 /// The word that stands for it in JSON.

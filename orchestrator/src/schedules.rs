@@ -11,7 +11,7 @@ pub mod store;
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use workflows::ids::Timestamp;
 
@@ -337,28 +337,46 @@ fn stored_calendar(schedule: &Schedule) -> Result<Calendar, ClientError> {
 /// Pauses or resumes a schedule.
 pub(crate) async fn pause(engine: &Engine, name: &str, paused: bool) -> Result<Schedule, ClientError> {
     let mut transaction = engine.pool().begin().await?;
-    let schedule = store::lock(&mut transaction, name)
-        .await?
-        .ok_or_else(|| unknown(name))?;
+    let (_was, schedule) = pause_within(engine, &mut transaction, name, paused).await?;
+    transaction.commit().await?;
+    Ok(schedule)
+}
+
+/// The same within the caller's transaction; gives whether it was paused, and the schedule as it is now.
+pub async fn pause_within(
+    engine: &Engine,
+    transaction: &mut PgConnection,
+    name: &str,
+    paused: bool,
+) -> Result<(bool, Schedule), ClientError> {
+    let schedule = store::lock(transaction, name).await?.ok_or_else(|| unknown(name))?;
     if schedule.paused == paused {
-        return Ok(schedule);
+        return Ok((paused, schedule));
     }
     let next = if paused {
         None
     } else {
         stored_calendar(&schedule)?.after(engine.now())
     };
-    let schedule = store::set_paused(&mut transaction, name, paused, next).await?;
-    transaction.commit().await?;
-    Ok(schedule)
+    let now = store::set_paused(transaction, name, paused, next).await?;
+    Ok((schedule.paused, now))
 }
 
 /// Fires a schedule now, whatever is in its way.
 pub(crate) async fn run_now(engine: &Engine, name: &str) -> Result<Firing, ClientError> {
     let mut transaction = engine.pool().begin().await?;
-    store::lock(&mut transaction, name)
-        .await?
-        .ok_or_else(|| unknown(name))?;
+    let firing = claim_now_within(engine, &mut transaction, name).await?;
+    transaction.commit().await?;
+    begun(engine, firing).await
+}
+
+/// Claims a firing of a schedule now, within the caller's transaction. Committed, some replica begins its saga; with [`begun`] this one does.
+pub async fn claim_now_within(
+    engine: &Engine,
+    transaction: &mut PgConnection,
+    name: &str,
+) -> Result<Firing, ClientError> {
+    store::lock(transaction, name).await?.ok_or_else(|| unknown(name))?;
     let now = engine.now();
     // A firing of this very millisecond may be there already; the row lock above keeps others from adding more.
     let mut stored = Vec::new();
@@ -370,25 +388,42 @@ pub(crate) async fn run_now(engine: &Engine, name: &str) -> Result<Firing, Clien
             outcome: FiringOutcome::Claimed,
             note: None,
         };
-        stored = store::insert_firings(&mut transaction, FiringOrigin::Manual, &[firing], false).await?;
+        stored = store::insert_firings(transaction, FiringOrigin::Manual, &[firing], false).await?;
         if !stored.is_empty() {
             break;
         }
     }
-    transaction.commit().await?;
-    let firing = stored.pop().ok_or_else(|| ClientError::Overloaded {
+    stored.pop().ok_or_else(|| ClientError::Overloaded {
         retry_after: Duration::from_secs(1),
-    })?;
+    })
+}
+
+/// Begins the sagas of claimed firings; gives what has become of this one.
+pub async fn begun(engine: &Engine, firing: Firing) -> Result<Firing, ClientError> {
     start_claimed(engine, LEASE).await?;
-    Ok(store::one_firing(engine.pool(), name, firing.due_at)
-        .await?
-        .unwrap_or(firing))
+    let now = store::one_firing(engine.pool(), &firing.schedule, firing.due_at).await?;
+    Ok(now.unwrap_or(firing))
 }
 
 /// Fires a schedule for its past due times in `from..to` that began no saga: all at once if they may overlap, else one
 /// after the other.
 pub(crate) async fn backfill(
     engine: &Engine,
+    name: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<Firing>, ClientError> {
+    let mut transaction = engine.pool().begin().await?;
+    let stored = claim_past_within(engine, &mut transaction, name, from, to).await?;
+    transaction.commit().await?;
+    start_claimed(engine, LEASE).await?;
+    Ok(stored)
+}
+
+/// Claims those firings within the caller's transaction. Committed, some replica begins their sagas; with [`start_claimed`] this one does.
+pub async fn claim_past_within(
+    engine: &Engine,
+    transaction: &mut PgConnection,
     name: &str,
     from: Timestamp,
     to: Timestamp,
@@ -400,10 +435,7 @@ pub(crate) async fn backfill(
     if to > Timestamp(now.0.saturating_add(1_000)) {
         return Err(ClientError::invalid("/to", "is in the future, when it fires by itself"));
     }
-    let mut transaction = engine.pool().begin().await?;
-    let schedule = store::lock(&mut transaction, name)
-        .await?
-        .ok_or_else(|| unknown(name))?;
+    let schedule = store::lock(transaction, name).await?.ok_or_else(|| unknown(name))?;
     let due_times = stored_calendar(&schedule)?.between(from, to, BACKFILL_MAX + 1);
     if due_times.len() > BACKFILL_MAX {
         let message = format!("the range has more than {BACKFILL_MAX} due times: take a part of it");
@@ -420,11 +452,9 @@ pub(crate) async fn backfill(
         note: None,
     });
     let firings: Vec<NewFiring> = firings.collect();
-    let mut stored = store::insert_firings(&mut transaction, FiringOrigin::Backfill, &firings, true).await?;
-    store::close_settled(&mut transaction).await?;
-    store::release_queued(&mut transaction).await?;
-    transaction.commit().await?;
-    start_claimed(engine, LEASE).await?;
+    let mut stored = store::insert_firings(transaction, FiringOrigin::Backfill, &firings, true).await?;
+    store::close_settled(transaction).await?;
+    store::release_queued(transaction).await?;
     stored.sort_by_key(|firing| firing.due_at);
     Ok(stored)
 }

@@ -125,6 +125,11 @@ impl Client {
         Ok(Client { http, base, token })
     }
 
+    /// A path of the server's as an address.
+    pub fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -1,14 +1,17 @@
-//! `sagaline operator …`: who may use mission control. On the database itself, since the first one can't come by a page.
+//! `sagaline operator …`: who may use mission control. Through mission control where one is named, else on the database itself,
+//! since the first one can't come by a page.
 
 use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use dashboard::operators::{self, COMMAND_LINE, Change, User};
+use dashboard::operators::{self, COMMAND_LINE, Change};
 use dashboard::{Role, tokens};
 use serde::Serialize;
 
+use super::control::{Client, Server, Sure};
+use super::operator_control;
 use crate::cli::{Database, Global};
 use crate::output::{self, Row};
 use crate::settings::{Flags, Settings};
@@ -17,29 +20,36 @@ use crate::{connect, shutdown};
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum OperatorCommand {
-    /// Add a user; the password is read from stdin.
+    /// Add a user; on the database the password is read from stdin, through mission control they come by a link.
     Add {
         #[command(flatten)]
-        name: Name,
+        user: User,
         /// What they may do: viewer, operator, approver or admin.
         #[arg(long)]
         role: Role,
     },
     /// Give a user a new password, read from stdin, and end their sessions.
     Password(Name),
+    /// Make a link that lets a user in once, within a day; through mission control.
+    Link(User),
     /// Let a user in no more, and end their sessions.
-    Disable(Name),
+    Disable {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Let a disabled user in again.
-    Enable(Name),
+    Enable(User),
     /// Change what a user may do.
     Role {
         #[command(flatten)]
-        name: Name,
+        user: User,
         /// viewer, operator, approver or admin.
         role: Role,
     },
     /// List users.
-    List(Database),
+    List(Place),
     /// Tokens for mission control's API and the command line.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -73,7 +83,7 @@ pub enum TokenCommand {
     },
 }
 
-/// A user.
+/// A user, on the database.
 #[derive(Debug, Args)]
 pub struct Name {
     /// The user's name.
@@ -82,20 +92,62 @@ pub struct Name {
     database: Database,
 }
 
+/// A user, wherever users are changed.
+#[derive(Debug, Args)]
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where users are changed.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Place {
+    /// Mission control, if one is named; unless the database is, which the command line may do without a token.
+    fn mission(&self, global: &Global) -> anyhow::Result<Option<Client>> {
+        match self.database.database_url {
+            Some(_) => Ok(None),
+            None => self.server.client_if_set(global),
+        }
+    }
+}
+
 impl OperatorCommand {
     /// The flags as settings.
     pub fn flags(&self) -> Flags {
         match self {
-            OperatorCommand::Add { name, role: _ }
-            | OperatorCommand::Password(name)
-            | OperatorCommand::Disable(name)
-            | OperatorCommand::Enable(name)
-            | OperatorCommand::Role { name, role: _ } => name.database.flags(),
-            OperatorCommand::List(database) => database.flags(),
+            OperatorCommand::Password(name) => name.database.flags(),
             OperatorCommand::Token(TokenCommand::Add { user, .. }) => user.database.flags(),
             OperatorCommand::Token(TokenCommand::List(database) | TokenCommand::Revoke { id: _, database }) => {
                 database.flags()
             }
+            OperatorCommand::Add { .. }
+            | OperatorCommand::Link(_)
+            | OperatorCommand::Disable { .. }
+            | OperatorCommand::Enable(_)
+            | OperatorCommand::Role { .. }
+            | OperatorCommand::List(_) => self.place().map(|place| place.database.flags()).unwrap_or_default(),
+        }
+    }
+
+    /// Where; none: on the database, always.
+    fn place(&self) -> Option<&Place> {
+        match self {
+            OperatorCommand::Add { user, role: _ }
+            | OperatorCommand::Link(user)
+            | OperatorCommand::Disable { user, sure: _ }
+            | OperatorCommand::Enable(user)
+            | OperatorCommand::Role { user, role: _ } => Some(&user.place),
+            OperatorCommand::List(place) => Some(place),
+            OperatorCommand::Password(_) | OperatorCommand::Token(_) => None,
         }
     }
 }
@@ -172,30 +224,40 @@ async fn token(global: &Global, command: TokenCommand, pool: &sqlx::PgPool) -> a
 
 /// Does it.
 pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) -> anyhow::Result<()> {
+    if let Some(place) = command.place()
+        && let Some(client) = place.mission(global)?
+    {
+        return operator_control::run(global, &client, command).await;
+    }
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let pool = connect::database(url, 1, &shutdown::on_signal()?).await?.pool;
     match command {
-        OperatorCommand::Add { name, role } => {
-            operators::add(&pool, &name.name, role, &password()?).await?;
-            eprintln!("{} may log in as {role}", name.name);
+        OperatorCommand::Add { user, role } => {
+            operators::add(&pool, &user.name, role, &password()?).await?;
+            eprintln!("{} may log in as {role}", user.name);
+        }
+        OperatorCommand::Link(_) => {
+            anyhow::bail!(
+                "links are of mission control's address: set --server, or give a password with `operator password`"
+            )
         }
         OperatorCommand::Token(command) => token(global, command, &pool).await?,
         OperatorCommand::Password(name) => {
             operators::set_password(&pool, COMMAND_LINE, &name.name, &password()?).await?;
             eprintln!("{} has a new password", name.name);
         }
-        OperatorCommand::Disable(name) => {
-            operators::change(&pool, COMMAND_LINE, &name.name, Change::Disabled(true)).await?;
-            eprintln!("{} is let in no more", name.name);
+        OperatorCommand::Disable { user, sure: _ } => {
+            operators::change(&pool, COMMAND_LINE, &user.name, Change::Disabled(true)).await?;
+            eprintln!("{} is let in no more", user.name);
         }
-        OperatorCommand::Enable(name) => {
-            operators::change(&pool, COMMAND_LINE, &name.name, Change::Disabled(false)).await?;
-            eprintln!("{} is let in again", name.name);
+        OperatorCommand::Enable(user) => {
+            operators::change(&pool, COMMAND_LINE, &user.name, Change::Disabled(false)).await?;
+            eprintln!("{} is let in again", user.name);
         }
-        OperatorCommand::Role { name, role } => {
-            operators::change(&pool, COMMAND_LINE, &name.name, Change::Role(role)).await?;
-            eprintln!("{} is {role} now", name.name);
+        OperatorCommand::Role { user, role } => {
+            operators::change(&pool, COMMAND_LINE, &user.name, Change::Role(role)).await?;
+            eprintln!("{} is {role} now", user.name);
         }
         OperatorCommand::List(_) => {
             let users = operators::list(&pool).await?;
@@ -206,7 +268,7 @@ pub async fn run(global: &Global, command: OperatorCommand, settings: Settings) 
     Ok(())
 }
 
-fn row(user: User) -> UserRow {
+fn row(user: operators::User) -> UserRow {
     UserRow {
         name: user.name,
         role: user.role.as_str(),

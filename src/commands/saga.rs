@@ -116,6 +116,14 @@ pub enum SagaCommand {
     Cancel(Target),
     /// Undo what a saga did, even after the point of no return.
     Compensate(Target),
+    /// Undo what a saga did from a step on, the last effect first, and run on from there; refused after the point of no return.
+    GoBack {
+        #[command(flatten)]
+        target: Target,
+        /// The step to begin again with.
+        #[arg(long)]
+        step: String,
+    },
     /// Dispatch nothing more for a saga until it is resumed.
     Pause(Target),
     /// Let a paused saga go on.
@@ -262,6 +270,7 @@ pub async fn run(global: &Global, command: SagaCommand) -> anyhow::Result<()> {
             let output = arguments::json(&result)?;
             act(global, target, Command::Skip { step, output }).await
         }
+        SagaCommand::GoBack { target, step } => act(global, target, Command::GoBack { step }).await,
         SagaCommand::Cancel(target) => act(global, target, Command::Cancel {}).await,
         SagaCommand::Compensate(target) => act(global, target, Command::Compensate {}).await,
         SagaCommand::Pause(target) => act(global, target, Command::Pause {}).await,
@@ -281,7 +290,8 @@ impl SagaCommand {
             SagaCommand::Start(start) => &start.engine,
             SagaCommand::Signal { target, .. }
             | SagaCommand::Retry { target, .. }
-            | SagaCommand::Skip { target, .. } => &target.engine,
+            | SagaCommand::Skip { target, .. }
+            | SagaCommand::GoBack { target, .. } => &target.engine,
             SagaCommand::Cancel(target)
             | SagaCommand::Compensate(target)
             | SagaCommand::Pause(target)

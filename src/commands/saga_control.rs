@@ -1,19 +1,13 @@
 //! `sagaline saga …` through mission control: with roles, redaction, a second person and the audit trail.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use workflows::ids::SagaId;
 use workflows::state::Status;
 
-use super::arguments;
 use super::control::{self, Client, Column};
 use super::saga::{Diff, List, SagaCommand, Target};
+use super::{arguments, saga_watch};
 use crate::cli::Global;
 use crate::output;
-
-/// How often a saga that is watched is looked at.
-const WATCH_POLL: Duration = Duration::from_millis(500);
 
 const SAGAS: &[Column] = &[
     ("SAGA", "/id"),
@@ -78,7 +72,7 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
                 .await?;
             return control::print_items(global.output, JOURNAL, &items);
         }
-        SagaCommand::Watch { saga, engine: _ } => return watch(global, client, saga).await,
+        SagaCommand::Watch { saga, engine: _ } => return saga_watch::watch(global, client, saga).await,
         SagaCommand::Diff(found) => return diff(global, client, &found).await,
         SagaCommand::Start(_) => {
             anyhow::bail!("mission control starts no sagas: leave --server and SAGALINE_SERVER out to ask the engine")
@@ -103,6 +97,7 @@ pub async fn run(global: &Global, client: &Client, command: SagaCommand) -> anyh
             target,
             json!({"command": "skip", "step": step, "value": arguments::json(&result)?}),
         ),
+        SagaCommand::GoBack { target, step } => (target, json!({"command": "go_back", "step": step})),
         SagaCommand::Cancel(target) => (target, json!({"command": "cancel"})),
         SagaCommand::Compensate(target) => (target, json!({"command": "compensate"})),
         SagaCommand::Pause(target) => (target, json!({"command": "pause"})),
@@ -194,15 +189,15 @@ async fn act(global: &Global, client: &Client, target: Target, mut wish: Value) 
     {
         eprintln!("{}", control::plain(line));
     }
-    let grave = ["skip", "cancel", "compensate"]
+    let grave = ["skip", "cancel", "compensate", "go_back"]
         .iter()
         .any(|command| wish["command"] == *command);
     if grave || wish["command"] == "retry" && !wish["value"].is_null() {
-        target.sure.ask(&format!(
-            "{} saga {}?",
-            wish["command"].as_str().unwrap_or_default(),
-            target.saga
-        ))?;
+        let question = match (wish["command"].as_str(), wish["step"].as_str()) {
+            (Some("go_back"), Some(step)) => format!("take saga {} back to {step}?", target.saga),
+            (command, _) => format!("{} saga {}?", command.unwrap_or_default(), target.saga),
+        };
+        target.sure.ask(&question)?;
     }
     wish["reason"] = target.reason.into();
     let tag = target.if_at.map(|seq| format!("\"{seq}\"")).or(dry.tag);
@@ -211,21 +206,4 @@ async fn act(global: &Global, client: &Client, target: Target, mut wish: Value) 
         Value::Null => control::plain(answer["outcome"].as_str().unwrap_or_default()),
         id => format!("it waits for a second person, as request {id}: `sagaline approval approve {id}`"),
     })
-}
-
-/// Prints where the saga stands whenever that changes, until it has ended or waits for an operator.
-async fn watch(global: &Global, client: &Client, saga: SagaId) -> anyhow::Result<()> {
-    let mut last = Value::Null;
-    loop {
-        let found = client.get(&format!("/sagas/{saga}"), &[]).await?.body;
-        if found["seq"] != last {
-            last = found["seq"].clone();
-            control::print_item(global.output, SAGA, &found)?;
-        }
-        let status = found["status"].as_str().unwrap_or_default().parse::<Status>();
-        if status.is_ok_and(orchestrator::client::is_settled) {
-            return Ok(());
-        }
-        tokio::time::sleep(WATCH_POLL).await;
-    }
 }

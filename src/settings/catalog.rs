@@ -126,6 +126,41 @@ pub const CATALOG: &[Entry] = &[
         "links on a saga's page, as Name=https://host/{saga}, separated by spaces",
     ),
     entry(
+        "sign_on.issuer",
+        "SAGALINE_OIDC_ISSUER",
+        None,
+        "an OpenID Connect provider by which operators may come to mission control; left out, none",
+    ),
+    entry(
+        "sign_on.client_id",
+        "SAGALINE_OIDC_CLIENT_ID",
+        None,
+        "our name at the identity provider",
+    ),
+    secret(
+        "sign_on.client_secret",
+        "SAGALINE_OIDC_CLIENT_SECRET",
+        "our password at the identity provider; left out, we are a public client",
+    ),
+    entry(
+        "sign_on.url",
+        "SAGALINE_DASHBOARD_URL",
+        None,
+        "where browsers reach mission control; the identity provider sends them back there",
+    ),
+    entry(
+        "sign_on.claim",
+        "SAGALINE_OIDC_CLAIM",
+        Some("groups"),
+        "the claim whose values stand for roles, by its name or as a path such as realm_access.roles",
+    ),
+    entry(
+        "sign_on.roles",
+        "SAGALINE_OIDC_ROLES",
+        None,
+        "which value of it stands for which role, as value=role, separated by spaces",
+    ),
+    entry(
         "operator.server",
         "SAGALINE_SERVER",
         None,

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod secret;
+mod sign_on;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use primary::Servers;
 
 pub use catalog::{CATALOG, Entry};
 pub use secret::Secret;
+pub use sign_on::SignOn;
 use source::Sources;
 
 /// Everything that is wrong with the settings.
@@ -67,6 +69,8 @@ pub struct Settings {
     pub approval_items: u32,
     /// Links on a saga's page.
     pub dashboard_links: Option<dashboard::Links>,
+    /// The identity provider by which operators may come.
+    pub sign_on: SignOn,
     /// Mission control, for the operators' command line.
     pub operator_server: Option<String>,
     /// A token of it.
@@ -109,6 +113,7 @@ impl Settings {
             second_person: sources.required("dashboard.second_person", yes_or_no),
             approval_items: sources.required("dashboard.approval_items", in_range(0, 1_000_000)),
             dashboard_links: sources.optional("dashboard.links", dashboard::Links::parse),
+            sign_on: SignOn::read(&mut sources),
             operator_server: sources.optional("operator.server", http_url),
             operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
@@ -141,6 +146,7 @@ impl Settings {
             "dashboard.second_person" => Some(self.second_person.to_string()),
             "dashboard.approval_items" => Some(self.approval_items.to_string()),
             "dashboard.links" => self.dashboard_links.as_ref().map(ToString::to_string),
+            key if key.starts_with("sign_on.") => self.sign_on.shown(key),
             "operator.server" => self.operator_server.clone(),
             "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),

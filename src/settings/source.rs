@@ -118,6 +118,13 @@ impl Sources {
         self.optional(key, parse).unwrap_or(default)
     }
 
+    /// Complains about a setting that others make necessary, and that is not there.
+    pub(super) fn need(&mut self, key: &str) {
+        if !self.found.contains_key(key) {
+            self.problems.push(catalog::is_missing(key));
+        }
+    }
+
     /// The settings, if nothing was wrong.
     pub(super) fn finish<T>(self, settings: T) -> Result<T, Problems> {
         if self.problems.is_empty() {

@@ -125,3 +125,37 @@ fn the_sample_names_every_variable_and_no_other() {
         .collect();
     assert_eq!(named, known);
 }
+
+#[test]
+fn an_identity_provider_is_set_as_a_whole_or_not_at_all() {
+    assert_eq!(load("", &[], Vec::new()).unwrap().sign_on.options(), None);
+    let issuer = ("SAGALINE_OIDC_ISSUER", "https://id.example/");
+    let problems = load("", &[issuer], Vec::new()).unwrap_err();
+    assert_eq!(problems.0.len(), 3, "{problems}");
+    let rest = [
+        issuer,
+        ("SAGALINE_OIDC_CLIENT_ID", "ops"),
+        ("SAGALINE_OIDC_CLIENT_SECRET", "hunter2"),
+        ("SAGALINE_OIDC_ROLES", "sre=admin"),
+        ("SAGALINE_DASHBOARD_URL", "https://ops.example/"),
+    ];
+    let settings = load("", &rest, Vec::new()).unwrap();
+    let options = settings.sign_on.options().unwrap();
+    // The issuer letter for letter; our own address without a slash at its end.
+    assert_eq!(
+        (options.issuer.as_str(), options.url.as_str()),
+        ("https://id.example/", "https://ops.example")
+    );
+    assert_eq!(
+        (options.claim.as_str(), settings.shown("sign_on.roles")),
+        ("groups", Some("sre=admin".to_owned()))
+    );
+    assert!(!format!("{settings:?}{options:?}").contains("hunter2"));
+    let open = [("SAGALINE_OIDC_ISSUER", "http://id.example")];
+    assert!(
+        load("", &open, Vec::new())
+            .unwrap_err()
+            .to_string()
+            .contains("https://")
+    );
+}

@@ -1,7 +1,8 @@
-//! Who may do what: roles, passwords, sessions.
+//! Who may do what: roles, passwords, sessions, single sign-on.
 
 pub mod password;
 pub mod session;
+pub mod sign_on;
 
 use std::fmt;
 use std::str::FromStr;

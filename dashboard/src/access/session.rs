@@ -5,11 +5,13 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::Operator;
-use crate::limits::SESSION_MAX;
+use crate::limits::{SESSION_MAX, SIGN_ON_MAX};
 use crate::store::sessions;
 
 /// The cookie's name.
 const COOKIE: &str = "sagaline_session";
+/// The name of that which goes to the identity provider and back.
+const SIGN_ON_COOKIE: &str = "sagaline_sign_on";
 
 /// A secret of 256 bits, in hex, and the digest that is kept of it.
 pub struct Token {
@@ -52,12 +54,21 @@ fn is_used(headers: &HeaderMap) -> bool {
 
 /// The session's token, if there is one.
 pub fn token(headers: &HeaderMap) -> Option<&str> {
+    value(headers, COOKIE)
+}
+
+/// What the browser took to the identity provider, if it did.
+pub fn sign_on_key(headers: &HeaderMap) -> Option<&str> {
+    value(headers, SIGN_ON_COOKIE).filter(|key| !key.is_empty())
+}
+
+fn value<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).into_iter();
     let mut pairs = cookies
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+    pairs.find(|(name, _)| *name == cookie).map(|(_, value)| value)
 }
 
 /// The cookie of a session that begins; over TLS it never leaves TLS.
@@ -66,6 +77,20 @@ pub fn cookie(token: &str, request: &HeaderMap) -> HeaderValue {
     let secure = secure(request);
     let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     HeaderValue::from_str(&text).expect("hex and our own words")
+}
+
+/// The cookie of a browser that is sent to the identity provider. `Lax`: it is to come along when the provider's page leads back.
+pub fn sign_on_cookie(key: &str, request: &HeaderMap) -> HeaderValue {
+    let seconds = SIGN_ON_MAX.as_secs();
+    let secure = secure(request);
+    let text =
+        format!("{SIGN_ON_COOKIE}={key}; Path=/login/sign-on; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&text).expect("hex and our own words")
+}
+
+/// The cookie that ends that.
+pub fn no_sign_on_cookie() -> HeaderValue {
+    HeaderValue::from_static("sagaline_sign_on=; Path=/login/sign-on; HttpOnly; SameSite=Lax; Max-Age=0")
 }
 
 /// The cookie that ends one.

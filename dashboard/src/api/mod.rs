@@ -9,6 +9,7 @@ mod places;
 mod problem;
 mod sagas;
 mod trail;
+mod users;
 
 use std::sync::Arc;
 
@@ -97,6 +98,7 @@ fn routes() -> OpenApiRouter<Mission> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(sagas::list))
         .routes(routes!(sagas::show))
+        .routes(routes!(sagas::graph))
         .routes(routes!(sagas::journal))
         .routes(routes!(sagas::difference))
         .routes(routes!(sagas::dry_run))
@@ -117,6 +119,9 @@ fn routes() -> OpenApiRouter<Mission> {
         .routes(routes!(places::schedule))
         .routes(routes!(places::firings))
         .routes(routes!(places::act))
+        .routes(routes!(users::users, users::add))
+        .routes(routes!(users::change))
+        .routes(routes!(users::link))
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

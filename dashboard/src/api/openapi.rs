@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use workflows::ids::SagaId;
 
-use super::{Items, Outcome, campaigns, places, sagas, trail};
+use super::{Items, Outcome, campaigns, places, sagas, trail, users};
 use crate::app::Mission;
 use crate::comparison::Compared;
 use crate::queue_control::Standing;
@@ -33,6 +33,7 @@ use crate::store::campaigns::ItemRow;
         (name = "campaigns", description = "Repairs of many sagas at once"),
         (name = "approvals", description = "What waits for a second person"),
         (name = "places", description = "Queues, workers and schedules"),
+        (name = "users", description = "Who may come in, and what they may do"),
         (name = "audit", description = "Who did what, and why")
     )
 )]
@@ -84,9 +85,14 @@ fn schemas() -> Map<String, Value> {
     root("Queues", Items::<Standing>::json_schema(&mut generator));
     root("Schedules", Items::<places::ScheduleItem>::json_schema(&mut generator));
     root("Firings", Items::<places::FiringItem>::json_schema(&mut generator));
+    root("Users", Items::<users::UserItem>::json_schema(&mut generator));
+    generator.subschema_for::<users::NewUser>();
+    generator.subschema_for::<users::UserWish>();
+    generator.subschema_for::<users::Invited>();
     generator.subschema_for::<SagaId>();
     generator.subschema_for::<sagas::SagaPage>();
     generator.subschema_for::<sagas::SagaDetail>();
+    generator.subschema_for::<sagas::SagaGraph>();
     generator.subschema_for::<sagas::Wish>();
     generator.subschema_for::<sagas::DryRun>();
     generator.subschema_for::<sagas::Pending>();

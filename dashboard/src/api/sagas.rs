@@ -24,6 +24,7 @@ use crate::comparison::{self, With};
 use crate::deeds::{self, Deed};
 use crate::error::PageError;
 use crate::limits::{API_PAGE_MAX, PAGE_SAGAS};
+use crate::pages::graph::{self, Line};
 use crate::pages::saga::load;
 use crate::pages::search;
 use crate::pages::standing;
@@ -200,6 +201,38 @@ fn etag(seq: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{seq}\"")).expect("digits and quotes")
 }
 
+/// A saga on its workflow's graph.
+#[derive(Serialize, JsonSchema)]
+pub struct SagaGraph {
+    #[serde(flatten)]
+    item: SagaItem,
+    /// Why it stands where it stands, and what is next, in sentences.
+    standing: Vec<String>,
+    /// The point of no return is behind it.
+    pivoted: bool,
+    /// The workflow's nodes in their order, each with how far the saga has come with it.
+    nodes: Vec<Line>,
+}
+
+/// One saga on its workflow's graph
+#[utoipa::path(get, path = "/sagas/{id}/graph", tag = "sagas",
+    params(("id" = String, Path, description = "The saga")),
+    responses(
+    (status = 200, description = "The nodes with its marks", body = ref("#/components/schemas/SagaGraph")),
+    (status = "default", description = "A problem", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")))]
+pub async fn graph(State(mission): State<Mission>, Path(id): Path<String>) -> Answer {
+    let (record, definition) = load(&mission, &id).await?;
+    let view = workflows::view(&definition.compiled, record.summary.id, &record.state);
+    let tag = etag(record.summary.seq);
+    let body = SagaGraph {
+        item: summary(&mission, record.summary).await?,
+        standing: standing::sentences(&view, mission.engine.now()),
+        pivoted: view.pivoted,
+        nodes: graph::lines(definition.compiled.definition(), &standing::marks(&view)),
+    };
+    Ok(([(header::ETAG, tag)], Json(body)).into_response())
+}
+
 /// Where a journal's page begins.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -315,9 +348,9 @@ pub async fn difference(
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Wish {
-    /// `retry`, `skip`, `cancel`, `compensate`, `pause`, `resume`, `signal` or `note`.
+    /// `retry`, `skip`, `cancel`, `compensate`, `pause`, `resume`, `go_back`, `signal` or `note`.
     command: String,
-    /// The step, or the signal's name.
+    /// The step, also that to go back to; or the signal's name.
     #[serde(default)]
     step: String,
     /// An input for a retry, an output for a skip, a payload for a signal.

@@ -104,10 +104,13 @@ impl Runner {
     async fn enter(&self, campaign: &Campaign, phase: Phase, why: &str) -> Result<(), PageError> {
         let pool = &self.mission.pool;
         let active = !matches!(phase, Phase::Planned | Phase::Finished);
-        if store::enter(pool, campaign.id, self.holder, campaign.phase, phase, why, active).await? {
-            tracing::info!(campaign = campaign.id, %phase, why, "a campaign goes over to another phase");
+        let mut transaction = pool.begin().await?;
+        let (from, holder) = (campaign.phase, self.holder);
+        if store::enter(&mut *transaction, campaign.id, holder, from, phase, why, active).await? {
             let details = json!({"campaign": campaign.id, "phase": phase, "why": why});
-            audit::done(pool, "(campaigns)", &format!("campaign {phase}"), details).await?;
+            audit::done(&mut *transaction, "(campaigns)", &format!("campaign {phase}"), details).await?;
+            transaction.commit().await?;
+            tracing::info!(campaign = campaign.id, %phase, why, "a campaign goes over to another phase");
         }
         Ok(())
     }

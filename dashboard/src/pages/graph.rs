@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use workflows::definition::{Definition, Node};
 
 /// A node's width and height, and the gaps around it, in pixels.
@@ -20,6 +22,112 @@ pub struct Mark {
     pub class: &'static str,
     /// In words.
     pub words: String,
+}
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Nothing of it has happened.
+    Ahead,
+    /// It is being done.
+    Running,
+    /// It waits: for its next attempt, a signal, a time.
+    Waiting,
+    /// It has failed, or nobody knows what came of it.
+    Failed,
+    /// It is done.
+    Done,
+    /// It was done and is undone, or is being undone.
+    Undone,
+}
+
+impl Mark {
+    fn state(&self) -> NodeState {
+        match self.class {
+            "n-done" => NodeState::Done,
+            "n-running" => NodeState::Running,
+            "n-waiting" => NodeState::Waiting,
+            "n-failed" => NodeState::Failed,
+            "n-undone" => NodeState::Undone,
+            _none => NodeState::Ahead,
+        }
+    }
+}
+
+/// A node of a definition's graph, for who draws it as lines of text.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "GraphNode")]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// What it is: its activity, its signal, its deadline.
+    pub kind: String,
+    /// How many nodes it is within.
+    pub depth: u32,
+    /// It begins this branch of the node that it is within, from 1 on; 0: it follows the node before it.
+    pub branch: u32,
+    /// The condition that leads to that branch; empty: none.
+    pub when: String,
+    /// It is, or has with it, the point of no return.
+    pub pivot: bool,
+    /// What it does can be undone.
+    pub undoable: bool,
+    /// How far it has come.
+    pub state: NodeState,
+    /// That in words.
+    pub words: String,
+}
+
+/// The nodes in the order in which they are read: what is within a node follows it.
+pub fn lines(definition: &Definition, marks: &BTreeMap<String, Mark>) -> Vec<Line> {
+    let mut found = Vec::new();
+    outline(&definition.flow, 0, marks, &mut found);
+    found
+}
+
+fn outline(nodes: &[Node], depth: u32, marks: &BTreeMap<String, Mark>, found: &mut Vec<Line>) {
+    for node in nodes {
+        let (name, kind) = label(node);
+        let mark = marks.get(name).cloned().unwrap_or_default();
+        let (pivot, undoable) = match node {
+            Node::Step(step) => (step.pivot, step.compensation.is_some()),
+            Node::Pivot(_) => (true, false),
+            Node::Parallel(_)
+            | Node::Scope(_)
+            | Node::WaitFor(_)
+            | Node::Sleep(_)
+            | Node::Choice(_)
+            | Node::Emit(_)
+            | Node::End(_) => (false, false),
+        };
+        // The signs are for boxes; here they are fields.
+        let kind = match node {
+            Node::Step(step) => step.activity.clone(),
+            Node::Pivot(_) => "point of no return".to_owned(),
+            _other => kind,
+        };
+        let words = mark.words.split_once(' ').map_or("", |(_icon, words)| words);
+        found.push(Line {
+            name: name.to_owned(),
+            kind,
+            depth,
+            branch: 0,
+            when: String::new(),
+            pivot,
+            undoable,
+            state: mark.state(),
+            words: words.to_owned(),
+        });
+        for (branch, (when, nodes)) in (1..).zip(inside(node).unwrap_or_default()) {
+            let first = found.len();
+            outline(nodes, depth + 1, marks, found);
+            if let Some(first) = found.get_mut(first) {
+                first.branch = branch;
+                first.when = when.to_owned();
+            }
+        }
+    }
 }
 
 /// Draws it with where a saga stands. Everything that is somebody's text is escaped here, so the template takes it as it is.

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,11 +14,16 @@ use crate::app::Mission;
 use crate::error::PageError;
 use crate::store::{audit, sessions, users};
 
+/// The form, and why it is shown again.
 #[derive(Template)]
 #[template(path = "login.html")]
-struct LoginPage {
-    name: String,
-    problem: &'static str,
+pub struct LoginPage {
+    /// Who tried.
+    pub name: String,
+    /// Why it didn't work; empty: nobody has tried.
+    pub problem: String,
+    /// There is an identity provider.
+    pub sign_on: bool,
 }
 
 #[derive(Template)]
@@ -41,10 +46,11 @@ pub struct LinkToken {
 }
 
 /// The form.
-pub async fn show() -> Page {
+pub async fn show(State(mission): State<Mission>) -> Page {
     html(&LoginPage {
         name: String::new(),
-        problem: "",
+        problem: String::new(),
+        sign_on: mission.sign_on.is_some(),
     })
 }
 
@@ -59,7 +65,8 @@ pub async fn login(State(mission): State<Mission>, headers: HeaderMap, Form(form
     match id {
         Some(id) if right => {
             users::login_succeeded(&mission.pool, id).await?;
-            begin(&mission, &headers, id, &form.name, "login").await
+            let cookie = begin(&mission, &headers, id, &form.name, "login").await?;
+            Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
         }
         Some(_) | None => {
             if id.is_some() {
@@ -67,7 +74,10 @@ pub async fn login(State(mission): State<Mission>, headers: HeaderMap, Form(form
             }
             let page = LoginPage {
                 name: form.name,
-                problem: "That didn't work: the name or the password is wrong, or it is too soon after a failed attempt.",
+                problem:
+                    "That didn't work: the name or the password is wrong, or it is too soon after a failed attempt."
+                        .to_owned(),
+                sign_on: mission.sign_on.is_some(),
             };
             Ok((StatusCode::UNAUTHORIZED, Html(page.render()?)).into_response())
         }
@@ -83,19 +93,27 @@ pub async fn link(Query(LinkToken { token }): Query<LinkToken>) -> Page {
 pub async fn use_link(State(mission): State<Mission>, headers: HeaderMap, Form(form): Form<LinkToken>) -> Page {
     let user = sessions::take_link(&mission.pool, &session::digest(&form.token)).await?;
     let (id, name) = user.ok_or_else(|| PageError::Invalid("this link was used already, or is too old".to_owned()))?;
-    begin(&mission, &headers, id, &name, "login by link").await
+    let cookie = begin(&mission, &headers, id, &name, "login by link").await?;
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
 }
 
-/// A new session under a new token, whatever the browser had before.
-async fn begin(mission: &Mission, headers: &HeaderMap, id: i64, name: &str, action: &str) -> Page {
+/// A new session under a new token, whatever the browser had before; gives its cookie.
+pub async fn begin(
+    mission: &Mission,
+    headers: &HeaderMap,
+    id: i64,
+    name: &str,
+    action: &str,
+) -> Result<HeaderValue, PageError> {
     if let Some(old) = session::token(headers) {
         sessions::delete(&mission.pool, &session::digest(old)).await?;
     }
     let token = Token::random();
-    sessions::insert(&mission.pool, id, &token.digest).await?;
-    audit::done(&mission.pool, name, action, json!({})).await?;
-    let cookie = session::cookie(&token.text, headers);
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
+    let mut transaction = mission.pool.begin().await?;
+    sessions::insert(&mut *transaction, id, &token.digest).await?;
+    audit::done(&mut *transaction, name, action, json!({})).await?;
+    transaction.commit().await?;
+    Ok(session::cookie(&token.text, headers))
 }
 
 /// Ends the session.

@@ -17,6 +17,7 @@ pub mod sagas;
 pub mod schedules;
 pub mod search;
 pub mod settings;
+pub mod sign_on;
 pub mod standing;
 pub mod stuck;
 pub mod text;

@@ -203,20 +203,26 @@ pub async fn keep(
         let message = format!("a search is kept under a name of 1 to {} characters", views::NAME_MAX);
         return Err(PageError::Invalid(message));
     }
-    let details = json!({"name": name, "search": q});
+    // The deed and its row of the trail are one transaction.
+    let mut transaction = mission.pool.begin().await?;
     match word.as_str() {
         "save" => {
             search::parse(&q, mission.engine.now()).map_err(PageError::Invalid)?;
-            audit::done(&mission.pool, &operator.name, "save view", details).await?;
-            if !views::save(&mission.pool, name, &q, &operator.name).await? {
+            let before = views::lock(&mut *transaction, name).await?;
+            if !views::save(&mut *transaction, name, &q, &operator.name).await? {
                 return Err(PageError::Refused(
                     "there are too many kept searches: delete one first".to_owned(),
                 ));
             }
+            let details = json!({"name": name, "before": before, "after": q});
+            audit::done(&mut *transaction, &operator.name, "save view", details).await?;
         }
         "delete" => {
-            audit::done(&mission.pool, &operator.name, "delete view", details).await?;
-            views::delete(&mission.pool, name).await?;
+            // Somebody else may have deleted it a moment ago: nothing was done, and nothing is written.
+            if let Some(before) = views::delete(&mut *transaction, name).await? {
+                let details = json!({"name": name, "before": before});
+                audit::done(&mut *transaction, &operator.name, "delete view", details).await?;
+            }
         }
         other => {
             return Err(PageError::Invalid(format!(
@@ -224,5 +230,6 @@ pub async fn keep(
             )));
         }
     }
+    transaction.commit().await?;
     Ok(Redirect::to(&search_link(&q)).into_response())
 }

@@ -215,8 +215,15 @@ pub async fn say(
             )));
         }
     };
-    let details = json!({"group": fingerprint, "state": state});
-    audit::done(&mission.pool, &operator.name, "stuck group", details).await?;
-    store::say(&mission.pool, &fingerprint, state, owner, &operator.name).await?;
+    // The deed and its row of the trail are one transaction.
+    let mut transaction = mission.pool.begin().await?;
+    let before = store::lock(&mut *transaction, &fingerprint).await?;
+    let before = before.map(|said| json!({"state": said.state, "owner": said.owner}));
+    store::say(&mut *transaction, &fingerprint, state, owner, &operator.name).await?;
+    let after = store::lock(&mut *transaction, &fingerprint).await?;
+    let after = after.map(|said| json!({"state": said.state, "owner": said.owner}));
+    let details = json!({"group": fingerprint, "before": before, "after": after});
+    audit::done(&mut *transaction, &operator.name, "stuck group", details).await?;
+    transaction.commit().await?;
     Ok(Redirect::to("/stuck").into_response())
 }

@@ -18,23 +18,6 @@ pub async fn done(db: impl PgExecutor<'_>, operator: &str, action: &str, details
     Ok(())
 }
 
-/// Writes down what is about to be done to something that is no saga.
-pub async fn begin_other(
-    pool: &PgPool,
-    operator: &str,
-    action: &str,
-    reason: &str,
-    details: Value,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("insert into ops.audit (operator, action, reason, details) values ($1, $2, $3, $4) returning id")
-        .bind(operator)
-        .bind(action)
-        .bind(reason)
-        .bind(Json(details))
-        .fetch_one(pool)
-        .await
-}
-
 /// Writes down what is no single saga's, with its reason and what came of it.
 pub async fn record(
     db: impl PgExecutor<'_>,
@@ -196,7 +179,10 @@ const SLACK: chrono::Duration = chrono::Duration::minutes(1);
 fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
     let saga: Option<Uuid> = row.try_get("saga_id")?;
     let mut details = row.try_get::<Json<Value>, _>("details")?.0;
-    let mut side = |name| details.as_object_mut().and_then(|details| details.remove(name));
+    let mut side = |name| {
+        let side = details.as_object_mut().and_then(|details| details.remove(name));
+        side.filter(|side| !side.is_null())
+    };
     Ok(Entry {
         id: row.try_get("id")?,
         at: instant(row.try_get("at")?),

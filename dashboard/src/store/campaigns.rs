@@ -179,7 +179,7 @@ pub async fn let_go(pool: &PgPool, holder: Uuid) -> Result<(), sqlx::Error> {
 
 /// The runner's change of phase: nothing happens if somebody has changed it since, or another runner holds it.
 pub async fn enter(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     id: i64,
     holder: Uuid,
     from: Phase,
@@ -197,7 +197,7 @@ pub async fn enter(
     .bind(to.as_str())
     .bind(note)
     .bind(active)
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
 }

@@ -1,7 +1,7 @@
 //! What the stuck inbox asks: sagas in trouble, by the partial index that holds nothing else, and what people said of groups.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::limits::{INBOX_GROUPS_MAX, INBOX_LOOK_MAX, INBOX_SAGAS_MAX, STATE_LOOK_MAX, TIMER_LATE};
 
@@ -118,9 +118,19 @@ pub async fn said(pool: &PgPool, fingerprints: &[String]) -> Result<Vec<Said>, s
         .await
 }
 
+/// What was said of a group, which stays so until the transaction ends.
+pub async fn lock(db: impl PgExecutor<'_>, fingerprint: &str) -> Result<Option<Said>, sqlx::Error> {
+    sqlx::query_as(
+        "select fingerprint, state, owner, changed_at from ops.stuck_groups where fingerprint = $1 for update",
+    )
+    .bind(fingerprint)
+    .fetch_optional(db)
+    .await
+}
+
 /// Says something of a group; an owner that isn't given stays.
 pub async fn say(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     fingerprint: &str,
     state: &str,
     owner: Option<&str>,
@@ -135,7 +145,7 @@ pub async fn say(
     .bind(state)
     .bind(owner)
     .bind(operator)
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::access::Operator;
 use crate::limits::{SESSION_IDLE, SESSION_MAX, SESSION_TOUCH};
 
 /// Begins a session; those that are over, of anyone, are cleared away.
-pub async fn insert(pool: &PgPool, user: i64, digest: &[u8]) -> Result<(), sqlx::Error> {
+pub async fn insert(db: impl PgExecutor<'_>, user: i64, digest: &[u8]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "with over as (delete from ops.sessions where expires_at < now()) \
          insert into ops.sessions (token_hash, user_id, expires_at) values ($1, $2, now() + $3 * interval '1 second')",
@@ -17,7 +17,7 @@ pub async fn insert(pool: &PgPool, user: i64, digest: &[u8]) -> Result<(), sqlx:
     .bind(digest)
     .bind(user)
     .bind(SESSION_MAX.as_secs_f64())
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -57,7 +57,7 @@ pub async fn delete(pool: &PgPool, digest: &[u8]) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Makes a one-time link; false: there is no such user.
+/// Makes a one-time link; false: there is no such user, or the identity provider says when they may come.
 pub async fn insert_link(
     db: impl PgExecutor<'_>,
     name: &str,
@@ -67,7 +67,8 @@ pub async fn insert_link(
     let done = sqlx::query(
         "with over as (delete from ops.login_links where expires_at < now()) \
          insert into ops.login_links (token_hash, user_id, expires_at) \
-         select $2, id, now() + $3 * interval '1 second' from ops.users where name = $1 and not disabled",
+         select $2, id, now() + $3 * interval '1 second' from ops.users \
+         where name = $1 and not disabled and subject is null",
     )
     .bind(name)
     .bind(digest)

@@ -44,11 +44,56 @@ pub async fn insert(db: impl PgExecutor<'_>, name: &str, role: Role, hash: Optio
     Ok(done.rows_affected() == 1)
 }
 
-/// Sets a password and ends the user's sessions.
+/// Adds a user of an identity provider; gives their id. None: they are there already, or the name is taken.
+pub async fn insert_subject(
+    db: impl PgExecutor<'_>,
+    name: &str,
+    role: Role,
+    issuer: &str,
+    subject: &str,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into ops.users (name, role, issuer, subject) values ($1, $2, $3, $4) on conflict do nothing returning id",
+    )
+    .bind(name)
+    .bind(role.as_str())
+    .bind(issuer)
+    .bind(subject)
+    .fetch_optional(db)
+    .await
+}
+
+/// An identity provider's user, locked.
+pub async fn lock_subject(
+    db: impl PgExecutor<'_>,
+    issuer: &str,
+    subject: &str,
+) -> Result<Option<(i64, User)>, sqlx::Error> {
+    let row = sqlx::query(
+        "select id, name, role, disabled, created_at from ops.users where subject = $1 and issuer = $2 for update",
+    )
+    .bind(subject)
+    .bind(issuer)
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(|row| Ok((row.try_get("id")?, user(row)?))).transpose()
+}
+
+/// Changes the role of an identity provider's user, as the provider says.
+pub async fn set_role(db: impl PgExecutor<'_>, id: i64, role: Role) -> Result<(), sqlx::Error> {
+    sqlx::query("update ops.users set role = $2 where id = $1")
+        .bind(id)
+        .bind(role.as_str())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Sets a password and ends the user's sessions; false: there is no such user, or the identity provider knows their password.
 pub async fn set_password(db: impl PgExecutor<'_>, name: &str, hash: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "with changed as (update ops.users set password_hash = $2, failed_logins = 0, next_login_at = '-infinity' \
-                          where name = $1 returning id), \
+                          where name = $1 and subject is null returning id), \
               ended as (delete from ops.sessions where user_id in (select id from changed)) \
          select id from changed",
     )
@@ -138,7 +183,8 @@ async fn update(db: impl PgExecutor<'_>, name: &str, role: Role, disabled: bool)
     Ok(())
 }
 
-async fn end_sessions(db: impl PgExecutor<'_>, name: &str) -> Result<(), sqlx::Error> {
+/// Ends what a user has open, and their links.
+pub async fn end_sessions(db: impl PgExecutor<'_>, name: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "with gone as (select id from ops.users where name = $1), \
               links as (delete from ops.login_links where user_id in (select id from gone)) \

@@ -1,6 +1,6 @@
 //! Kept searches.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::limits::VIEWS_MAX;
 
@@ -25,7 +25,7 @@ pub async fn all(pool: &PgPool) -> Result<Vec<View>, sqlx::Error> {
 }
 
 /// Keeps one, in place of another of that name; false: there are too many.
-pub async fn save(pool: &PgPool, name: &str, search: &str, operator: &str) -> Result<bool, sqlx::Error> {
+pub async fn save(db: impl PgExecutor<'_>, name: &str, search: &str, operator: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "insert into ops.views (name, search, saved_by) select $1, $2, $3 \
          where (select count(*) from (select 1 from ops.views order by name limit $4) as kept) < $4 \
@@ -36,16 +36,23 @@ pub async fn save(pool: &PgPool, name: &str, search: &str, operator: &str) -> Re
     .bind(search)
     .bind(operator)
     .bind(VIEWS_MAX)
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets one.
-pub async fn delete(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from ops.views where name = $1")
+/// Forgets one; gives its search. None: there is none of that name.
+pub async fn delete(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("delete from ops.views where name = $1 returning search")
         .bind(name)
-        .execute(pool)
-        .await?;
-    Ok(())
+        .fetch_optional(db)
+        .await
+}
+
+/// The search of one, which stays as it is until the transaction ends.
+pub async fn lock(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("select search from ops.views where name = $1 for update")
+        .bind(name)
+        .fetch_optional(db)
+        .await
 }

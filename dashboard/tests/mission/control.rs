@@ -25,6 +25,12 @@ impl Control {
     }
 
     pub async fn start_with(careful: dashboard::Options) -> Control {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Control::start_on(listener, careful).await
+    }
+
+    /// Where its address has to be known before.
+    pub async fn start_on(listener: tokio::net::TcpListener, careful: dashboard::Options) -> Control {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = testkit::migrated_database().await;
         let broker = InProcessBroker::start(4).unwrap();
@@ -41,7 +47,6 @@ impl Control {
             engine.definitions().deploy(definition).await.unwrap();
         }
         let mission = Mission::with(engine.clone(), careful);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = dashboard::router(mission.clone());
         let server = tokio::spawn(async move { axum_serve(listener, router).await });

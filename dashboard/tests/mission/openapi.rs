@@ -13,7 +13,7 @@ use crate::api::{Program, stuck};
 use crate::control::Control;
 
 /// What the API consists of.
-const OPERATIONS: [&str; 24] = [
+const OPERATIONS: [&str; 29] = [
     "GET /approvals",
     "GET /approvals/{id}",
     "GET /audit",
@@ -25,11 +25,13 @@ const OPERATIONS: [&str; 24] = [
     "GET /sagas",
     "GET /sagas/{id}",
     "GET /sagas/{id}/difference",
+    "GET /sagas/{id}/graph",
     "GET /sagas/{id}/journal",
     "GET /schedules",
     "GET /schedules/{name}",
     "GET /schedules/{name}/firings",
     "GET /stuck",
+    "GET /users",
     "GET /workers",
     "POST /approvals/{id}",
     "POST /campaigns",
@@ -38,6 +40,9 @@ const OPERATIONS: [&str; 24] = [
     "POST /sagas/{id}/commands",
     "POST /sagas/{id}/dry-run",
     "POST /schedules/{name}/{deed}",
+    "POST /users",
+    "POST /users/{name}",
+    "POST /users/{name}/link",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +118,7 @@ async fn answers_are_as_they_are_described() {
     for (path, filled) in [
         ("/sagas", "/sagas?q=status:stuck".to_owned()),
         ("/sagas/{id}", format!("/sagas/{saga}")),
+        ("/sagas/{id}/graph", format!("/sagas/{saga}/graph")),
         ("/sagas/{id}/journal", format!("/sagas/{saga}/journal")),
         ("/stuck", "/stuck".to_owned()),
         ("/campaigns", "/campaigns".to_owned()),
@@ -132,10 +138,12 @@ async fn answers_are_as_they_are_described() {
         let may_be_empty = ["/workers", "/schedules/{name}/firings", "/campaigns/{id}/items"];
         assert!(!empty || may_be_empty.contains(&path), "{path}: {answer}");
     }
+    let ada = Program::new(&control, "ada", Role::Admin).await;
+    described(&ada, &api, "/users", "/users").await;
     control.stop().await;
 }
 
-async fn create_schedule(control: &Control) {
+pub async fn create_schedule(control: &Control) {
     let spec = ScheduleSpec {
         name: "nightly".to_owned(),
         cron: "0 3 * * *".to_owned(),

@@ -3,7 +3,7 @@
 use dashboard::Role;
 use dashboard::operators::{self, Change};
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::Program;
 use crate::client::PASSWORD;
@@ -197,5 +197,83 @@ async fn who_is_disabled_is_out_at_once_with_sessions_tokens_and_links() {
     let row = row.unwrap();
     assert_eq!(row["before"], json!({"role": "viewer", "disabled": false}));
     assert_eq!(row["after"], json!({"role": "viewer", "disabled": true}));
+    control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_made_and_changed_by_the_api_by_admins_only() {
+    let control = Control::start().await;
+    let ada = Program::new(&control, "ada", Role::Admin).await;
+    for role in [Role::Viewer, Role::Operator, Role::Approver] {
+        let other = Program::new(&control, role.as_str(), role).await;
+        let answer = other.send(reqwest::Method::GET, "/users", None, None).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{role}");
+        for (path, body) in [
+            ("/users", json!({"name": "x", "role": "admin"})),
+            ("/users/ada", json!({"disabled": true})),
+            ("/users/ada/link", json!({})),
+        ] {
+            assert_eq!(other.post(path, body).await.0, StatusCode::FORBIDDEN, "{role} {path}");
+        }
+    }
+    let (status, made) = ada.post("/users", json!({"name": "olga", "role": "operator"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let mut olga = control.browser();
+    let token = link(made["link"].as_str().unwrap());
+    let came = olga.post("/login/link", &[("token", &token)]).await;
+    assert_eq!(came.status(), StatusCode::SEE_OTHER);
+    assert!(olga.page("/").await.contains("olga (operator)"));
+    let (status, again) = ada.post("/users/olga/link", json!({})).await;
+    assert!(
+        status == StatusCode::CREATED && again["link"] != made["link"],
+        "{again}"
+    );
+
+    for (path, body) in [
+        ("/users", json!({"name": "olga", "role": "viewer"})),
+        ("/users", json!({"name": HOSTILE, "role": "viewer"})),
+        ("/users", json!({"name": "zoe", "role": "queen"})),
+        ("/users/olga", json!({})),
+        ("/users/olga", json!({"role": "viewer", "disabled": true})),
+        ("/users/nobody", json!({"disabled": true})),
+        ("/users/nobody/link", json!({})),
+        ("/users/ada", json!({"disabled": true})),
+        ("/users/ada", json!({"role": "viewer"})),
+    ] {
+        let (status, problem) = ada.post(path, body.clone()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {body}: {problem}");
+    }
+    let (status, now) = ada.post("/users/olga", json!({"role": "approver"})).await;
+    assert_eq!((status, &now["role"]), (StatusCode::OK, &json!("approver")));
+    assert!(olga.page("/").await.contains("olga (approver)"));
+    let (status, now) = ada.post("/users/olga", json!({"disabled": true})).await;
+    assert_eq!((status, &now["disabled"]), (StatusCode::OK, &json!(true)));
+    assert_eq!(olga.get("/").await.status(), StatusCode::SEE_OTHER, "she is out");
+    ada.post("/users/olga", json!({"disabled": false})).await;
+    let users = ada.get("/users").await;
+    let known = users["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|user| user["name"] == "olga");
+    assert_eq!(known.unwrap()["disabled"], false, "{users}");
+    let trail = ada.get("/audit?who=ada").await;
+    let actions: Vec<&Value> = trail["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["action"])
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "enable user",
+            "disable user",
+            "change role",
+            "make login link",
+            "add user"
+        ]
+    );
+    assert!(!trail.to_string().contains(&token), "no secret is in the trail");
     control.stop().await;
 }

@@ -31,9 +31,19 @@ pub async fn all(pool: &PgPool) -> Result<Vec<Queue>, sqlx::Error> {
         .await
 }
 
+/// What was said of a queue, which stays so until the transaction ends.
+pub async fn lock(executor: impl PgExecutor<'_>, queue: &str) -> Result<Option<Queue>, sqlx::Error> {
+    sqlx::query_as(
+        "select queue, paused, rate, changed_by, reason, changed_at from saga.queues where queue = $1 for update",
+    )
+    .bind(queue)
+    .fetch_optional(executor)
+    .await
+}
+
 /// Pauses, resumes or limits a queue. `paused`, none: as it was; `rate`, outer none: as it was.
 pub async fn set(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     queue: &str,
     paused: Option<bool>,
     rate: Option<Option<f64>>,
@@ -52,7 +62,7 @@ pub async fn set(
     .bind(rate.flatten())
     .bind(by)
     .bind(reason)
-    .execute(pool)
+    .execute(executor)
     .await?;
     Ok(())
 }
