@@ -5,7 +5,7 @@ use std::sync::Arc;
 use activities::notifications::{self, MailConfig, Mailer};
 use activities::payments::{PaymentsConfig, register_payments};
 use activities::seats::seed::EventSeed;
-use activities::{Registry, reference, seats};
+use activities::{Registry, accounts, reference, seats};
 use anyhow::Context;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use transport::KafkaConfig;
 use workflows::definition::Definition;
-use workflows::tickets::{booking, sweep};
+use workflows::tickets::{account, booking, sweep};
 
 use crate::settings::{Problems, Settings};
 use crate::telemetry::Render;
@@ -140,7 +140,12 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
 
 /// Deploys the shop's workflows and the schedule of its safety net.
 pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> anyhow::Result<()> {
-    for definition in [booking::definition(&durations(settings)), sweep::definition()] {
+    let definitions = [
+        booking::definition(&durations(settings)),
+        sweep::definition(),
+        account::definition(),
+    ];
+    for definition in definitions {
         let name = definition.name.clone();
         deploy(client, definition)
             .await
@@ -237,7 +242,8 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
                     from: settings.mail_from.clone(),
                 };
                 let mailer = Mailer::new(&config).context("setting up the mail client")?;
-                notifications::register(&mut registry, pool.clone(), mailer);
+                notifications::register(&mut registry, pool.clone(), mailer.clone());
+                accounts::register(&mut registry, pool.clone(), mailer, settings.shop_url.clone());
             }
             "reference" => reference::register(&mut registry, pool.clone()),
             unknown => anyhow::bail!("there are no activities for the queue {unknown:?}"),
