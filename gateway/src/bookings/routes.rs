@@ -69,7 +69,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
 )]
 pub async fn create(State(app): State<App>, buyer: Buyer, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let wait = prefer::wait(&headers);
-    let key = idempotency_key(&headers)?.map(|key| buyer.scoped(key));
+    let key = idempotency_key(&headers)?.map(|key| buyer.scoped(key)).transpose()?;
     // The size before the type: whoever sends 10 MB of anything is told so.
     let bytes = body::read(&headers, body, BODY_BYTES_MAX).await?;
     body::require_json(&headers)?;

@@ -52,11 +52,15 @@ impl Buyer {
         self.0.as_ref().map(|bearer| bearer.email.clone())
     }
 
-    /// Keeps one user's idempotency keys apart from everybody else's.
-    pub fn scoped(&self, key: String) -> String {
+    /// Keeps one user's idempotency keys apart from everybody else's, who may not use keys of that form.
+    pub fn scoped(&self, key: String) -> Result<String, Problem> {
         match &self.0 {
-            Some(bearer) => format!("{}/{key}", bearer.user),
-            None => key,
+            Some(bearer) => Ok(format!("{}/{key}", bearer.user)),
+            None if id::is_reserved(&key) => Err(Problem::malformed(
+                "@Idempotency-Key",
+                "must not begin as the ids of registered users do",
+            )),
+            None => Ok(key),
         }
     }
 

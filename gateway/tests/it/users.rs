@@ -800,6 +800,9 @@ async fn one_users_idempotency_key_is_not_anothers() {
     assert_ne!(other.json()["bookingId"], first.json()["bookingId"]);
     let anonymous = Answer::of(shop.booking(&wish()).header("idempotency-key", "k")).await;
     assert_eq!(anonymous.status, 202, "{}", anonymous.text);
+    let theirs = format!("{}/k2", ada["userId"].as_str().unwrap());
+    let squatter = Answer::of(shop.booking(&wish()).header("idempotency-key", theirs)).await;
+    squatter.problem(400, "malformed");
 }
 
 #[tokio::test]

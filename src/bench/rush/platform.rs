@@ -10,7 +10,7 @@ use serde_json::json;
 use transport::apache::Compiler;
 use workflows::Compiled;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{booking, sweep};
+use workflows::tickets::{account, booking, sweep};
 
 use super::RushArgs;
 use super::caller::Shop;
@@ -203,7 +203,11 @@ impl Platform {
 
 /// Every topic there will be.
 fn topics() -> Vec<String> {
-    let definitions = [booking::definition(&booking::Durations::default()), sweep::definition()];
+    let definitions = [
+        booking::definition(&booking::Durations::default()),
+        sweep::definition(),
+        account::definition(),
+    ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
     for queue in compiled.iter().flat_map(Compiled::queues) {

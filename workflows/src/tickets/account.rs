@@ -103,11 +103,60 @@ pub fn definition() -> Definition {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use serde_json::Value;
+
     use super::*;
-    use crate::Compiled;
+    use crate::effect::Effect;
+    use crate::ids::{SagaId, Timestamp};
+    use crate::state::Status;
+    use crate::{Compiled, start};
+
+    /// What is published and dispatched at the start, and whether that was all.
+    fn run(input: Value) -> (Vec<(String, Value)>, Vec<Value>, bool) {
+        let definition = Compiled::new(definition()).unwrap();
+        let saga = SagaId(uuid::Uuid::from_u128(1));
+        let started = start(&definition, saga, input, None, Timestamp(0)).unwrap();
+        let (mut facts, mut tasks) = (Vec::new(), Vec::new());
+        for effect in started.effects {
+            match effect {
+                Effect::Publish(fact) => facts.push((fact.topic, fact.data)),
+                Effect::Dispatch { task, .. } => tasks.push(task.input),
+            }
+        }
+        let is_over = started.state.status() == Status::Completed;
+        (facts, tasks, is_over)
+    }
 
     #[test]
-    fn it_can_be_deployed() {
-        Compiled::new(definition()).unwrap();
+    fn somebody_registered_is_published_and_written_to() {
+        let (facts, tasks, is_over) =
+            run(json!({"kind": "registered", "userId": "usr_1", "email": "a@example.com", "name": "A"}));
+        assert_eq!(facts[0], ("user.registered".to_owned(), json!({"userId": "usr_1"})));
+        assert_eq!(facts[1].0, "notification.email");
+        let mail = json!({"userId": "usr_1", "to": "a@example.com", "name": "A", "kind": "registered"});
+        assert_eq!((tasks, is_over), (vec![mail], false));
+    }
+
+    #[test]
+    fn logins_and_logouts_are_published_and_that_is_all() {
+        let login =
+            json!({"kind": "login", "userId": "usr_1", "sessionId": "s", "userAgent": null, "address": "192.0.2.1"});
+        let (facts, tasks, is_over) = run(login);
+        let data = json!({"userId": "usr_1", "sessionId": "s", "userAgent": null, "address": "192.0.2.1"});
+        assert_eq!(facts, [("user.login".to_owned(), data)]);
+        assert!(tasks.is_empty() && is_over);
+        let logout = json!({"kind": "logout", "userId": "usr_1", "sessionId": "s", "reason": "revoked"});
+        let (facts, tasks, is_over) = run(logout);
+        let data = json!({"userId": "usr_1", "sessionId": "s", "reason": "revoked"});
+        assert_eq!(facts, [("user.logout".to_owned(), data)]);
+        assert!(tasks.is_empty() && is_over);
+    }
+
+    #[test]
+    fn a_forgotten_password_is_only_written_about() {
+        let (facts, tasks, _) =
+            run(json!({"kind": "password_reset", "userId": "usr_1", "email": "a@example.com", "name": "A"}));
+        assert_eq!(facts.len(), 1);
+        assert_eq!((facts[0].0.as_str(), tasks.len()), ("notification.email", 1));
     }
 }
