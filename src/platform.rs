@@ -1,5 +1,6 @@
 //! Putting the parts together: what the separate processes and `dev` have in common.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use activities::notifications::{self, MailConfig, Mailer};
@@ -14,7 +15,9 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use transport::KafkaConfig;
+use workflows::Compiled;
 use workflows::definition::Definition;
+use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
 use workflows::tickets::{account, booking, sweep};
 
 use crate::settings::{Problems, Settings};
@@ -136,6 +139,22 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
             }
         })
     })
+}
+
+/// Every topic that the shop's workflows need, for brokers that are made for them.
+pub fn topics() -> Vec<String> {
+    let definitions = [
+        booking::definition(&booking::Durations::default()),
+        sweep::definition(),
+        account::definition(),
+    ];
+    let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
+    let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
+    for queue in compiled.iter().flat_map(Compiled::queues) {
+        topics.extend([tasks_topic(&queue), poison_topic(&queue)]);
+    }
+    topics.extend([RESULTS_TOPIC.to_owned(), poison_topic("results")]);
+    topics.into_iter().collect()
 }
 
 /// Deploys the shop's workflows and the schedule of its safety net.

@@ -782,6 +782,33 @@ async fn anothers_booking_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_place_in_a_line_belongs_to_the_token_too() {
+    let shop = open().await;
+    let ada = somebody(&shop, EMAIL).await;
+    sqlx::raw_sql(
+        "insert into ticketing.waiting_rooms (event_id, opens_at) values ('tour', now() + interval '1 hour')",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let join = async |user: &Value| post(&shop, "/events/tour/queue", &json!({"userId": user}));
+    testkit::eventually("the room is seen", LIMIT, async || {
+        Answer::of(join(&json!("user_1")).await).await.status == 200
+    })
+    .await;
+    assert_eq!(Answer::of(join(&ada["userId"]).await).await.invalid(), ["/userId"]);
+    let place = Answer::of(join(&json!("user_1")).await.bearer_auth(access(&ada))).await;
+    assert_eq!(place.status, 200, "{}", place.text);
+    let user_id = ada["userId"].as_str().unwrap();
+    let mut places: Vec<String> = sqlx::query_scalar("select user_id from ticketing.queue_places")
+        .fetch_all(&shop.pool)
+        .await
+        .unwrap();
+    places.sort();
+    assert_eq!(places, ["user_1", user_id]);
+}
+
+#[tokio::test]
 async fn one_users_idempotency_key_is_not_anothers() {
     let shop = open().await;
     let (ada, bob) = (somebody(&shop, EMAIL).await, somebody(&shop, "bob@example.com").await);
