@@ -511,6 +511,47 @@ CREATE UNLOGGED TABLE saga.workers (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE ticketing.account_events (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    account_id uuid,
+    data jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT account_events_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT account_events_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT account_events_kind_check CHECK ((kind = ANY (ARRAY['registered'::text, 'login'::text, 'logout'::text, 'confirmation'::text, 'password_reset'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.05');
+
+CREATE TABLE ticketing.account_links (
+    token_hash bytea NOT NULL,
+    account_id uuid NOT NULL,
+    purpose text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT account_links_purpose_check CHECK ((purpose = ANY (ARRAY['confirmation'::text, 'password_reset'::text]))),
+    CONSTRAINT account_links_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE ticketing.accounts (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    email_key text NOT NULL,
+    password_hash text NOT NULL,
+    name text NOT NULL,
+    phone text,
+    email_confirmed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT accounts_email_check CHECK (((email <> ''::text) AND (length(email) <= 254))),
+    CONSTRAINT accounts_email_key_check CHECK ((email_key <> ''::text)),
+    CONSTRAINT accounts_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT accounts_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT accounts_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
 CREATE TABLE ticketing.event_buyers (
     event_id text NOT NULL,
     user_id text NOT NULL,
@@ -573,7 +614,7 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze
 
 CREATE TABLE ticketing.notifications_sent (
     key text NOT NULL,
-    booking_id uuid NOT NULL,
+    booking_id uuid,
     channel text NOT NULL,
     recipient text NOT NULL,
     template text NOT NULL,
@@ -583,9 +624,11 @@ CREATE TABLE ticketing.notifications_sent (
     leased_until timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     sent_at timestamp with time zone,
+    account_id uuid,
     CONSTRAINT notifications_sent_attempts_check CHECK ((attempts > 0)),
     CONSTRAINT notifications_sent_channel_check CHECK ((channel = 'email'::text)),
     CONSTRAINT notifications_sent_check CHECK (((status = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT notifications_sent_check1 CHECK ((num_nonnulls(booking_id, account_id) = 1)),
     CONSTRAINT notifications_sent_key_check CHECK ((key <> ''::text)),
     CONSTRAINT notifications_sent_status_check CHECK ((status = ANY (ARRAY['sending'::text, 'sent'::text])))
 )
@@ -657,6 +700,21 @@ CREATE TABLE ticketing.seats (
     CONSTRAINT seats_status_check CHECK ((status = ANY (ARRAY['available'::text, 'held'::text, 'sold'::text])))
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.sessions (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    family_hash bytea NOT NULL,
+    token_hash bytea NOT NULL,
+    user_agent text,
+    address text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sessions_family_hash_check CHECK ((length(family_hash) = 32)),
+    CONSTRAINT sessions_token_hash_check CHECK ((length(token_hash) = 32))
+)
+WITH (fillfactor='80');
 
 CREATE TABLE ticketing.waiting_rooms (
     event_id text NOT NULL,
@@ -797,6 +855,18 @@ ALTER TABLE ONLY saga.timers
 ALTER TABLE ONLY saga.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ticketing.account_events
+    ADD CONSTRAINT account_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.account_links
+    ADD CONSTRAINT account_links_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY ticketing.accounts
+    ADD CONSTRAINT accounts_email_key_key UNIQUE (email_key);
+
+ALTER TABLE ONLY ticketing.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
 
@@ -823,6 +893,12 @@ ALTER TABLE ONLY ticketing.queue_turns
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);
+
+ALTER TABLE ONLY ticketing.sessions
+    ADD CONSTRAINT sessions_family_hash_key UNIQUE (family_hash);
+
+ALTER TABLE ONLY ticketing.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.waiting_rooms
     ADD CONSTRAINT waiting_rooms_pkey PRIMARY KEY (event_id);
@@ -894,6 +970,14 @@ CREATE INDEX start_keys_created ON saga.start_keys USING brin (created_at);
 
 CREATE INDEX timers_due ON saga.timers USING btree (due_at, saga_id);
 
+CREATE INDEX account_events_by_account ON ticketing.account_events USING btree (account_id);
+
+CREATE INDEX account_events_due ON ticketing.account_events USING btree (next_attempt_at);
+
+CREATE INDEX account_links_by_account ON ticketing.account_links USING btree (account_id);
+
+CREATE INDEX account_links_by_expiry ON ticketing.account_links USING btree (expires_at);
+
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
 CREATE UNIQUE INDEX holds_by_confirmation_number ON ticketing.holds USING btree (confirmation_number, event_id);
@@ -907,6 +991,10 @@ CREATE UNIQUE INDEX queue_places_by_place ON ticketing.queue_places USING btree 
 CREATE INDEX queue_places_without ON ticketing.queue_places USING btree (event_id) WHERE (place IS NULL);
 
 CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, section, row_name, number);
+
+CREATE INDEX sessions_by_account ON ticketing.sessions USING btree (account_id);
+
+CREATE INDEX sessions_by_expiry ON ticketing.sessions USING btree (expires_at);
 
 CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_attempt_at) WHERE (status = 'waiting'::text);
 
@@ -937,11 +1025,20 @@ ALTER TABLE ONLY ops.sessions
 ALTER TABLE ONLY saga.firings
     ADD CONSTRAINT firings_schedule_fkey FOREIGN KEY (schedule) REFERENCES saga.schedules(name) ON DELETE CASCADE;
 
+ALTER TABLE ONLY ticketing.account_events
+    ADD CONSTRAINT account_events_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.account_links
+    ADD CONSTRAINT account_links_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY ticketing.queue_turns
     ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);
+
+ALTER TABLE ONLY ticketing.sessions
+    ADD CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ticketing.waiting_rooms
     ADD CONSTRAINT waiting_rooms_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

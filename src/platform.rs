@@ -1,11 +1,12 @@
 //! Putting the parts together: what the separate processes and `dev` have in common.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use activities::notifications::{self, MailConfig, Mailer};
 use activities::payments::{PaymentsConfig, register_payments};
 use activities::seats::seed::EventSeed;
-use activities::{Registry, reference, seats};
+use activities::{Registry, accounts, reference, seats};
 use anyhow::Context;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
@@ -14,8 +15,10 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use transport::KafkaConfig;
+use workflows::Compiled;
 use workflows::definition::Definition;
-use workflows::tickets::{booking, sweep};
+use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
+use workflows::tickets::{account, booking, sweep};
 
 use crate::settings::{Problems, Settings};
 use crate::telemetry::Render;
@@ -139,9 +142,30 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     })
 }
 
+/// Every topic that the shop's workflows need, for brokers that are made for them.
+pub fn topics() -> Vec<String> {
+    let definitions = [
+        booking::definition(&booking::Durations::default()),
+        sweep::definition(),
+        account::definition(),
+    ];
+    let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
+    let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
+    for queue in compiled.iter().flat_map(Compiled::queues) {
+        topics.extend([tasks_topic(&queue), poison_topic(&queue)]);
+    }
+    topics.extend([RESULTS_TOPIC.to_owned(), poison_topic("results")]);
+    topics.into_iter().collect()
+}
+
 /// Deploys the shop's workflows and the schedule of its safety net.
 pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> anyhow::Result<()> {
-    for definition in [booking::definition(&durations(settings)), sweep::definition()] {
+    let definitions = [
+        booking::definition(&durations(settings)),
+        sweep::definition(),
+        account::definition(),
+    ];
+    for definition in definitions {
         let name = definition.name.clone();
         deploy(client, definition)
             .await
@@ -238,7 +262,8 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
                     from: settings.mail_from.clone(),
                 };
                 let mailer = Mailer::new(&config).context("setting up the mail client")?;
-                notifications::register(&mut registry, pool.clone(), mailer);
+                notifications::register(&mut registry, pool.clone(), mailer.clone());
+                accounts::register(&mut registry, pool.clone(), mailer, settings.shop_url.clone());
             }
             "reference" => reference::register(&mut registry, pool.clone()),
             unknown => anyhow::bail!("there are no activities for the queue {unknown:?}"),

@@ -99,6 +99,57 @@ impl Dev {
         self.get(&format!("{}/bookings/{id}", self.url("gateway"))).await
     }
 
+    /// The printed token is a buyer's; registering sends a mail whose link confirms the address.
+    async fn demo_buyer_books_and_somebody_registers(&self) {
+        let (gateway, token) = (self.url("gateway"), self.url("demo_token"));
+        let body = json!({"eventId": "taylor_swift_nyc_2024", "seatIds": ["A20"], "totalAmount": 400.00});
+        let booking = self
+            .http
+            .post(format!("{gateway}/bookings"))
+            .bearer_auth(token)
+            .json(&body);
+        let booking: Value = booking
+            .header("prefer", "wait=20")
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(booking["status"], "confirmed", "{booking}");
+        let path = format!("{gateway}/bookings/{}", booking["bookingId"].as_str().unwrap());
+        assert_eq!(self.http.get(&path).send().await.unwrap().status(), 404);
+        assert_eq!(
+            self.http.get(&path).bearer_auth(token).send().await.unwrap().status(),
+            200
+        );
+
+        let body = json!({"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"});
+        let registered = self
+            .http
+            .post(format!("{gateway}/users"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(registered.status(), 201);
+        let mut link = None;
+        eventually("the link is there", BOOKING_LIMIT, async || {
+            link = mail_texts(&self.ready).iter().find_map(|text| confirmation(text));
+            link.is_some()
+        })
+        .await;
+        let body = json!({"token": link});
+        let confirmed = self
+            .http
+            .post(format!("{gateway}/confirmations"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(confirmed.status(), 204);
+    }
+
     async fn until_confirmed(&self, id: &str) {
         eventually("the booking is confirmed", BOOKING_LIMIT, async || {
             self.booking(id).await["status"] == "confirmed"
@@ -164,6 +215,22 @@ fn mails(ready: &Value) -> usize {
     std::fs::read_dir(dir).map_or(0, |entries| entries.count())
 }
 
+/// The mails as people see them, more or less: soft line breaks and escaped equals signs undone.
+fn mail_texts(ready: &Value) -> Vec<String> {
+    let dir = ready["mailbox"].as_str().unwrap();
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .map(|text| text.replace("=\r\n", "").replace("=3D", "="))
+        .collect()
+}
+
+/// The token of the link that confirms an address.
+fn confirmation(mail: &str) -> Option<String> {
+    let (_, rest) = mail.split_once("/confirmations?token=")?;
+    Some(rest.chars().take(43).collect())
+}
+
 #[tokio::test]
 async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     let root = data_root();
@@ -183,6 +250,8 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
         .await
         .unwrap();
     assert!(metrics.contains("sagaline_"), "{metrics}");
+
+    dev.demo_buyer_books_and_somebody_registers().await;
 
     // The plug is pulled while another booking waits for the bank.
     let (status, second) = dev.book(&["A17", "A18"], 800.00, SLOW_BANK, 0).await;

@@ -34,11 +34,15 @@ const fn event() -> Home {
     }
 }
 
+/// Why buyers' accounts are not spread.
+const ACCOUNTS: &str =
+    "unique by e-mail address; no transaction spans them and another table, so they may have a server of their own";
+
 /// Why mission control's tables are not spread.
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 37] = [
+const HOMES: [(&str, Home); 41] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -106,6 +110,10 @@ const HOMES: [(&str, Home); 37] = [
             "unique by the provider's id too; no transaction spans it and another table, so it may have a server of its own",
         ),
     ),
+    ("ticketing.accounts", Home::OneNode(ACCOUNTS)),
+    ("ticketing.sessions", Home::OneNode(ACCOUNTS)),
+    ("ticketing.account_links", Home::OneNode(ACCOUNTS)),
+    ("ticketing.account_events", Home::OneNode(ACCOUNTS)),
     ("ops.users", Home::OneNode(OPERATORS)),
     ("ops.sessions", Home::OneNode(OPERATORS)),
     ("ops.login_links", Home::OneNode(OPERATORS)),

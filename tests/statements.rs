@@ -90,7 +90,7 @@ async fn no_other_index_looks_like_the_primary_key() {
          join pg_class t on t.oid = i.indrelid
          where t.relnamespace in (select oid from pg_namespace where nspname in ('saga', 'ticketing', 'ops'))
            and not t.relispartition and i.indpred is null
-         group by t.relname, i.indkey[0]
+         group by t.oid, t.relname, i.indkey[0]
          having count(*) > 1",
     )
     .fetch_all(&database.pool)

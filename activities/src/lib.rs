@@ -1,5 +1,6 @@
-//! What touches the outside: seats, payments, notifications. Each is an activity that workers run, idempotent by its key.
+//! What touches the outside: seats, payments, notifications, mails about accounts. Each is an activity that workers run, idempotent by its key.
 
+pub mod accounts;
 pub mod activity;
 pub mod notifications;
 pub mod payments;

@@ -11,6 +11,7 @@ use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::options::Options;
 use crate::queue::Rooms;
+use crate::users::Users;
 use crate::webhooks::Arrivals;
 
 /// What the gateway needs from outside.
@@ -35,6 +36,8 @@ struct Shared {
     availability: Availability,
     rooms: Rooms,
     arrivals: Arrivals,
+    users: Users,
+    account_events_wake: Notify,
     inbox_wake: Notify,
     draining: CancellationToken,
 }
@@ -45,12 +48,14 @@ impl App {
         App(Arc::new(Shared {
             admission: Admission::new(options.bookings_in_work_max, options.booking_start_target),
             availability: Availability::new(options.seat_listeners_max),
+            users: Users::new(&options),
             options,
             deps,
             keys: KeysInFlight::default(),
             key_lookups: KeyLookups::default(),
             rooms: Rooms::default(),
             arrivals: Arrivals::default(),
+            account_events_wake: Notify::new(),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
         }))
@@ -84,6 +89,21 @@ impl App {
     /// The waiting rooms.
     pub fn rooms(&self) -> &Rooms {
         &self.0.rooms
+    }
+
+    /// The users.
+    pub fn users(&self) -> &Users {
+        &self.0.users
+    }
+
+    /// Tells the accounts' outbox that there is something to do.
+    pub fn wake_account_events(&self) {
+        self.0.account_events_wake.notify_one();
+    }
+
+    /// Until [`Self::wake_account_events`] is called.
+    pub async fn account_events_woken(&self) {
+        self.0.account_events_wake.notified().await;
     }
 
     /// How many bookings may be in work.

@@ -1,6 +1,6 @@
-//! The ticket shop's public HTTP API: events, seats, bookings, and the payment provider's webhooks.
+//! The ticket shop's public HTTP API: users, events, seats, bookings, and the payment provider's webhooks.
 //!
-//! The gateway keeps no state of its own but the webhook inbox and the lines of waiting rooms, and in memory what it saw of the seats a moment ago. It checks what comes in, turns a wish to book into one
+//! The gateway keeps no state of its own but the users, the webhook inbox and the lines of waiting rooms, and in memory what it saw of the seats a moment ago. It checks what comes in, turns a wish to book into one
 //! start of the booking workflow, and shows the saga's state in the shop's words. Any number of gateways can run.
 //!
 //! Shape: [`Options`] and [`Deps`] → [`serve`] (or [`router`] alone, without the webhook inbox's background task).
@@ -20,8 +20,10 @@ mod queue;
 mod routes;
 mod store;
 mod together;
+mod users;
 mod webhooks;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -29,8 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use app::Deps;
 pub use bookings::view::{Booking, BookingStatus};
-pub use options::{Options, Secret};
+pub use options::{Options, Secret, TrustedProxies};
 pub use routes::openapi;
+pub use users::demo::{Demo, demo_buyer};
 pub use webhooks::signature;
 
 /// How long requests keep coming in after the gateway has said that it is not ready any more: load balancers need a
@@ -57,7 +60,8 @@ pub async fn serve(
     let inbox = tokio::spawn(webhooks::deliver::run(app.clone(), shutdown.clone()));
     let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
     let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
-    let router = routes::router(&app);
+    let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
+    let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
@@ -79,5 +83,6 @@ pub async fn serve(
     inbox.await.map_err(std::io::Error::other)?;
     looking.await.map_err(std::io::Error::other)?;
     letting_in.await.map_err(std::io::Error::other)?;
+    telling.await.map_err(std::io::Error::other)?;
     served.map_err(std::io::Error::other)?
 }

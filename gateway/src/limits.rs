@@ -1,5 +1,6 @@
 //! Every limit of the gateway, in one place.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Bytes of a request's body. A booking of ten seats takes under a kilobyte.
@@ -22,8 +23,8 @@ pub const ID_CHARS_MAX: usize = 100;
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 255;
 /// Characters of an e-mail address (RFC 5321: a path of 256 octets with its angle brackets).
 pub const EMAIL_CHARS_MAX: usize = 254;
-/// Characters of an idempotency key.
-pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Characters of an idempotency key. The engine takes 255, of which a registered user's id takes some.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 200;
 /// Digits of an amount before the decimal point: far beyond any price, far within 64 bits of cents.
 pub const AMOUNT_DIGITS_MAX: usize = 12;
 /// Problems named in one answer; whoever makes more mistakes at once fixes these first.
@@ -118,6 +119,70 @@ pub const ROOM_TURN_STEP_S: f64 = 5.0;
 pub const ROOM_BUYERS_TOGETHER_MAX: usize = 1_000;
 /// How much of what could be begun is let in: the others are left for those who try again, and for other events.
 pub const ROOM_SHARE: f64 = 0.5;
+
+/// Characters of a new password, at least, and of any password, at most: phrases fit, and nobody has us hash novels.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// See above.
+pub const PASSWORD_CHARS_MAX: usize = 128;
+/// Characters of a phone number, with what people write between its digits.
+pub const PHONE_CHARS_MAX: usize = 40;
+/// Passwords hashed at once: each takes a core for some 50 ms, and 19 MiB. Two leave the other cores to bookings.
+pub const HASHES_MAX: usize = 2;
+/// Requests that may wait for their password to be hashed: what two hashers get done within the wait.
+pub const HASHES_WAITING_MAX: usize = 64;
+/// How long they wait.
+pub const HASH_WAIT: Duration = Duration::from_secs(2);
+/// When those who were sent away may come again.
+pub const HASH_RETRY: Duration = Duration::from_secs(2);
+/// How long an access token is good, and so how long a session that was ended still books: a few minutes, for a refresh costs a
+/// statement.
+pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
+/// How far gateways' clocks may be apart.
+pub const ACCESS_TOKEN_LEEWAY: Duration = Duration::from_secs(5);
+/// Bytes of an access token; ours have about 400, with the longest address some 800.
+pub const ACCESS_TOKEN_BYTES_MAX: usize = 2_048;
+/// How long a session goes on without being used.
+pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long it goes on at all.
+pub const SESSION_MAX: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+/// Sessions of one account; the one that was used least lately makes room for the next. More devices than anybody has.
+pub const SESSIONS_PER_ACCOUNT_MAX: i64 = 50;
+/// Characters kept of what a device calls itself.
+pub const USER_AGENT_CHARS_MAX: usize = 200;
+/// Attempts (to log in, to register, to use a link or a refresh token) from one address at once: an office or a phone company's
+/// customers share one.
+pub const ATTEMPTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+/// After those, one in so long.
+pub const ATTEMPTS_PER_ADDRESS_EVERY: Duration = Duration::from_secs(1);
+/// Attempts to log in to one account at once: nobody forgets a password ten times in a row.
+pub const ATTEMPTS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// After those, one in so long. Not longer: whoever fails on purpose locks its owner out.
+pub const ATTEMPTS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(30);
+/// Mails to one address at once that somebody may cause by asking for links.
+pub const MAILS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
+/// After those, one in so long.
+pub const MAILS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(10 * 60);
+/// Addresses or accounts whose attempts are remembered: some 100 bytes each. Past it those who may try again as if they never had are
+/// forgotten, and if that doesn't help nobody is let in.
+pub const ATTEMPT_KEYS_MAX: usize = 200_000;
+/// How often that is done, at most: it looks at all of them.
+pub const ATTEMPT_KEYS_TIDY_EVERY: Duration = Duration::from_secs(1);
+/// Proxies whose word on where a request comes from is taken: a header longer than this chain names the last of them.
+pub const FORWARDED_MAX: usize = 16;
+/// What happened to accounts: taken from the outbox at a time.
+pub const ACCOUNT_EVENTS_BATCH_MAX: i64 = 100;
+/// Starts of their sagas under way to the engine at a time, per gateway.
+pub const ACCOUNT_EVENTS_CONCURRENCY: usize = 16;
+/// An event that nobody told within this time is taken again.
+pub const ACCOUNT_EVENTS_LEASE: Duration = Duration::from_secs(60);
+/// The wait before the first retry; later ones wait twice as long each, up to the next.
+pub const ACCOUNT_EVENTS_RETRY: Duration = Duration::from_secs(1);
+/// See above.
+pub const ACCOUNT_EVENTS_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// How often sessions and links that are over are cleared away.
+pub const USERS_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// So many at a time, so that no delete runs long.
+pub const USERS_PURGE_MAX: i64 = 1_000;
 
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::http::client::TrustedProxies;
+
 /// Settings of the gateway; [`Options::default`] suits `dev`.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -14,6 +16,17 @@ pub struct Options {
     pub webhook_secret: Option<Secret>,
     /// How old, or how far in the future, a webhook's signature may be.
     pub webhook_tolerance: Duration,
+    /// What access tokens are signed with, at least 32 characters; several joined by commas: the first one signs, all are good. None: one that
+    /// ends with the process, so only for a gateway that is alone.
+    pub token_secret: Option<Secret>,
+    /// Whether somebody may book without being logged in, under any id that is no registered user's.
+    pub anonymous_bookings: bool,
+    /// The workflow that publishes what happens to accounts and sends the mails about it.
+    pub account_workflow: String,
+    /// Passwords hashed at once.
+    pub hashes_max: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// How often the webhook inbox is looked at when nothing seems to be due.
     pub inbox_poll_interval: Duration,
     /// How long the first retry of a webhook event waits; later ones wait twice as long each.
@@ -40,6 +53,11 @@ impl Default for Options {
             webhook_secret: None,
             // Stripe's own libraries allow five minutes.
             webhook_tolerance: Duration::from_secs(5 * 60),
+            token_secret: None,
+            anonymous_bookings: true,
+            account_workflow: workflows::tickets::account::NAME.to_owned(),
+            hashes_max: crate::limits::HASHES_MAX,
+            trusted_proxies: TrustedProxies::default(),
             inbox_poll_interval: Duration::from_secs(1),
             inbox_retry_initial: Duration::from_secs(1),
             // Each costs some kilobytes while it waits; ten thousand fit a small pod.

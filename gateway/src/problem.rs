@@ -22,6 +22,10 @@ pub enum Kind {
     Malformed,
     /// The signature of a webhook is missing, wrong or too old.
     BadSignature,
+    /// Somebody must log in, or the token won't do.
+    NoToken,
+    /// Nobody has this address and this password.
+    WrongCredentials,
     /// It is not this buyer's turn.
     NotAdmitted,
     /// The thing named in the path does not exist.
@@ -34,6 +38,8 @@ pub enum Kind {
     TooSlow,
     /// It does not fit the booking's state.
     Refused,
+    /// It exists already.
+    Conflict,
     /// Seats that were asked for belong to somebody.
     SeatsUnavailable,
     /// The buyer would have more seats than the event allows each.
@@ -48,6 +54,8 @@ pub enum Kind {
     Invalid,
     /// The idempotency key was used with another request.
     KeyReused,
+    /// This was tried too often.
+    TooManyAttempts,
     /// Too much is waiting.
     Overloaded,
     /// Postgres or the engine can't be reached, or does not answer in time.
@@ -62,6 +70,12 @@ impl Kind {
         match self {
             Kind::Malformed => ("malformed", "The request can't be read", StatusCode::BAD_REQUEST),
             Kind::BadSignature => ("bad-signature", "The signature is not valid", StatusCode::BAD_REQUEST),
+            Kind::NoToken => ("no-token", "Not logged in", StatusCode::UNAUTHORIZED),
+            Kind::WrongCredentials => (
+                "wrong-credentials",
+                "Wrong address or password",
+                StatusCode::UNAUTHORIZED,
+            ),
             Kind::NotAdmitted => ("not-admitted", "Not your turn", StatusCode::FORBIDDEN),
             Kind::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Kind::NoSuchRoute => ("no-such-route", "No such route", StatusCode::NOT_FOUND),
@@ -76,6 +90,7 @@ impl Kind {
                 StatusCode::REQUEST_TIMEOUT,
             ),
             Kind::Refused => ("refused", "Not possible in this state", StatusCode::CONFLICT),
+            Kind::Conflict => ("conflict", "It exists already", StatusCode::CONFLICT),
             Kind::SeatsUnavailable => ("seats-unavailable", "The seats are taken", StatusCode::CONFLICT),
             Kind::SeatLimit => (
                 "seat-limit",
@@ -99,6 +114,7 @@ impl Kind {
                 "Idempotency key used before",
                 StatusCode::UNPROCESSABLE_ENTITY,
             ),
+            Kind::TooManyAttempts => ("too-many-attempts", "Too many attempts", StatusCode::TOO_MANY_REQUESTS),
             Kind::Overloaded => ("overloaded", "Too much is waiting", StatusCode::SERVICE_UNAVAILABLE),
             Kind::Unavailable => ("unavailable", "Not available", StatusCode::SERVICE_UNAVAILABLE),
             Kind::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
@@ -206,6 +222,14 @@ impl Problem {
         }
     }
 
+    /// Something that exists already, with the field that says so.
+    pub fn conflict(pointer: &str, message: &str) -> Problem {
+        Problem {
+            errors: vec![FieldError::new(pointer, message)],
+            ..Problem::new(Kind::Conflict, format!("{pointer} {message}"))
+        }
+    }
+
     /// A thing that does not exist.
     pub fn not_found(what: impl Into<String>) -> Problem {
         Problem::new(Kind::NotFound, what)
@@ -233,6 +257,11 @@ impl Problem {
     pub fn retry_after(mut self, after: Duration) -> Problem {
         self.retry_after = Some(after);
         self
+    }
+
+    /// What is wrong, for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Its kind.
@@ -274,6 +303,10 @@ impl IntoResponse for Problem {
             body,
         )
             .into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(after) = self.retry_after {
             // Whole seconds, rounded up, for the header knows nothing finer.
             let seconds = after.as_millis().div_ceil(1_000).max(1);

@@ -9,7 +9,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::http::layers::{self, Capacity};
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, queue, webhooks};
+use crate::{bookings, events, health, queue, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -28,12 +29,31 @@ use crate::{bookings, events, health, queue, webhooks};
     ),
     tags(
         (name = "bookings", description = "Book seats, follow a booking, cancel it"),
+        (name = "users", description = "Register, log in, look after one's account"),
         (name = "events", description = "Events and their seats"),
         (name = "webhooks", description = "For the payment provider"),
         (name = "health", description = "For the platform"),
-    )
+    ),
+    modifiers(&AccessToken)
 )]
 struct ApiDoc;
+
+/// How one says who one is.
+struct AccessToken;
+
+impl Modify for AccessToken {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The access token that `POST /sessions` gives"))
+            .build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("access_token", SecurityScheme::Http(scheme));
+    }
+}
 
 /// The API's description as text, made once.
 #[derive(Clone)]
@@ -79,6 +99,16 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(events::live::seats))
         .routes(routes!(queue::routes::join))
         .routes(routes!(queue::routes::live))
+        .routes(routes!(users::accounts::register))
+        .routes(routes!(users::accounts::show, users::accounts::change))
+        .routes(routes!(users::sessions::log_in, users::sessions::list))
+        .routes(routes!(users::sessions::refresh))
+        .routes(routes!(users::sessions::log_out))
+        .routes(routes!(users::sessions::end))
+        .routes(routes!(users::links::ask_for_confirmation))
+        .routes(routes!(users::links::confirmation_page, users::links::confirm))
+        .routes(routes!(users::links::ask_for_reset))
+        .routes(routes!(users::links::reset_page, users::links::reset))
         .routes(routes!(webhooks::route::stripe))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

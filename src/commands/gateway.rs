@@ -28,6 +28,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     database.follow_primary([]);
     let pool = database.pool;
     let engine = Arc::new(HttpClient::new(&settings.engine_url)?);
+    if settings.token_secret.is_none() {
+        tracing::warn!(
+            "SAGALINE_TOKEN_SECRET is not set: access tokens end with this process, and no other gateway takes them"
+        );
+    }
     let listener = bind(settings.gateway_listen).await?;
     tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
     gateway::serve(options(&settings), gateway::Deps { pool, engine }, listener, stop).await?;
@@ -42,6 +47,12 @@ pub fn options(settings: &Settings) -> gateway::Options {
             .stripe_webhook_secret
             .as_ref()
             .map(|secret| gateway::Secret::new(secret.reveal())),
+        token_secret: settings
+            .token_secret
+            .as_ref()
+            .map(|secret| gateway::Secret::new(secret.reveal())),
+        trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
+        anonymous_bookings: settings.anonymous_bookings,
         drain_time_limit: settings.drain,
         ..gateway::Options::default()
     }

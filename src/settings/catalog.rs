@@ -177,6 +177,29 @@ pub const CATALOG: &[Entry] = &[
         Some("127.0.0.1:3000"),
         "where the gateway serves the shop's API",
     ),
+    secret(
+        "gateway.token_secret",
+        "SAGALINE_TOKEN_SECRET",
+        "what the shop's access tokens are signed with; left out, a gateway makes one that ends with it",
+    ),
+    entry(
+        "gateway.trusted_proxies",
+        "SAGALINE_TRUSTED_PROXIES",
+        None,
+        "proxies whose X-Forwarded-For is believed, as addresses and networks joined by commas",
+    ),
+    entry(
+        "gateway.anonymous_bookings",
+        "SAGALINE_ANONYMOUS_BOOKINGS",
+        Some("true"),
+        "whether somebody may book who is not logged in",
+    ),
+    entry(
+        "shop.url",
+        "SAGALINE_SHOP_URL",
+        Some("http://127.0.0.1:3000"),
+        "where buyers reach the shop: links in mails begin with it",
+    ),
     entry(
         "booking.hold",
         "SAGALINE_BOOKING_HOLD",

@@ -77,6 +77,14 @@ pub struct Settings {
     pub operator_token: Option<Secret>,
     /// Where the gateway serves the shop's API.
     pub gateway_listen: SocketAddr,
+    /// What the shop's access tokens are signed with; several joined by commas.
+    pub token_secret: Option<Secret>,
+    /// Proxies whose word on where requests come from is taken.
+    pub trusted_proxies: Option<gateway::TrustedProxies>,
+    /// Somebody may book who isn't logged in.
+    pub anonymous_bookings: bool,
+    /// Where buyers reach the shop.
+    pub shop_url: String,
     /// How long a booking holds its seats.
     pub hold: Duration,
     /// The wait before the first retry of a payment.
@@ -117,6 +125,10 @@ impl Settings {
             operator_server: sources.optional("operator.server", http_url),
             operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
+            token_secret: sources.optional("gateway.token_secret", token_secret),
+            trusted_proxies: sources.optional("gateway.trusted_proxies", str::parse),
+            anonymous_bookings: sources.required("gateway.anonymous_bookings", yes_or_no),
+            shop_url: sources.required("shop.url", http_url),
             hold: sources.required("booking.hold", duration),
             payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
             payment_retry_cap: sources.required("booking.payment_retry_cap", duration),
@@ -150,6 +162,10 @@ impl Settings {
             "operator.server" => self.operator_server.clone(),
             "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),
+            "gateway.token_secret" => self.token_secret.as_ref().map(Secret::to_string),
+            "gateway.trusted_proxies" => self.trusted_proxies.as_ref().map(ToString::to_string),
+            "gateway.anonymous_bookings" => Some(self.anonymous_bookings.to_string()),
+            "shop.url" => Some(self.shop_url.clone()),
             "booking.hold" => time(self.hold),
             "booking.payment_retry_initial" => time(self.payment_retry_initial),
             "booking.payment_retry_cap" => time(self.payment_retry_cap),
@@ -221,6 +237,22 @@ fn smtp_url(text: &str) -> Result<Secret, String> {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "it must be an address and a port, such as 0.0.0.0:3000".into())
+}
+
+/// Characters of a secret that tokens are signed with: as many bits as the signature has, at least.
+const TOKEN_SECRET_CHARS_MIN: usize = 32;
+
+fn token_secret(text: &str) -> Result<Secret, String> {
+    if text
+        .split(',')
+        .all(|secret| secret.trim().chars().count() >= TOKEN_SECRET_CHARS_MIN)
+    {
+        Ok(Secret::new(text))
+    } else {
+        Err(format!(
+            "it must have at least {TOKEN_SECRET_CHARS_MIN} characters, such as `openssl rand -hex 32` makes; several are joined by commas"
+        ))
+    }
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {

@@ -15,7 +15,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::message::{compose, message_id};
-use super::store::{self, Claimed, Sending};
+use super::store::{self, About, Claimed, Sending};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, INTERNAL, TypedActivity};
 
@@ -80,6 +80,16 @@ impl Mailer {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.url).map_err(MailConfigError::Url)?;
         let transport = transport.timeout(Some(STEP_TIMEOUT)).pool_config(pool).build();
         Ok(Mailer { transport, from })
+    }
+
+    /// The sender.
+    pub(crate) fn from(&self) -> &Mailbox {
+        &self.from
+    }
+
+    /// The id of the message that is sent under this key.
+    pub(crate) fn message_id(&self, key: &str) -> String {
+        message_id(key, &self.from)
     }
 }
 
@@ -184,37 +194,55 @@ impl TypedActivity for Email {
 
         let sending = Sending {
             key: &context.key,
-            booking_id: input.booking_id,
+            about: About::Booking(input.booking_id),
             recipient: &sent.to,
             template: input.template.as_str(),
             message_id: &message_id,
         };
-        match store::claim(&self.pool, &sending, LEASE)
-            .await
-            .map_err(|error| unanswered(&error))?
-        {
-            Claimed::Sent => return Ok(sent),
-            Claimed::Theirs => {
-                let message = "another attempt at this message is under way".to_owned();
-                return Err(Failure::Unknown { message });
-            }
-            Claimed::Ours => {}
+        if claim(&self.pool, &sending).await? {
+            hand_over(&self.pool, &self.mailer, &context.key, message).await?;
         }
-        // A task of its own: if nobody waits for it any more, the conversation still comes to its end and is written down.
-        let send = send(self.pool.clone(), self.mailer.clone(), context.key.clone(), message);
-        let done = tokio::spawn(send).await;
-        done.unwrap_or_else(|error| {
-            Err(Failure::Unknown {
-                message: format!("sending broke off: {error}"),
-            })
-        })?;
         Ok(sent)
+    }
+}
+
+/// Whether the message is ours to send, while a lease lasts; if not, it went out before.
+pub(crate) async fn claim(pool: &PgPool, sending: &Sending<'_>) -> Result<bool, Failure> {
+    let claimed = store::claim(pool, sending, LEASE).await;
+    match claimed.map_err(|error| unanswered(&error))? {
+        Claimed::Ours => Ok(true),
+        Claimed::Sent => Ok(false),
+        Claimed::Theirs => Err(Failure::Unknown {
+            message: "another attempt at this message is under way".to_owned(),
+        }),
+    }
+}
+
+/// Hands over a message that is ours to send. In a task of its own: if nobody waits for it any more, the conversation still comes to its
+/// end and is written down.
+pub(crate) async fn hand_over(pool: &PgPool, mailer: &Mailer, key: &str, message: Message) -> Result<(), Failure> {
+    let send = send(pool.clone(), mailer.clone(), key.to_owned(), message);
+    tokio::spawn(send).await.unwrap_or_else(|error| {
+        Err(Failure::Unknown {
+            message: format!("sending broke off: {error}"),
+        })
+    })
+}
+
+/// Leaves a message that was ours to the next attempt.
+pub(crate) async fn give_up(pool: &PgPool, key: &str) {
+    if let Err(error) = store::give_up_lease(pool, key).await {
+        tracing::warn!(%key, %error, "the lease of an unsent message stays until it ends");
     }
 }
 
 fn recipient(input: &EmailInput) -> Result<Address, Failure> {
     let to = input.to.as_deref().map(str::trim).filter(|to| !to.is_empty());
-    let to = to.ok_or_else(|| Failure::permanent(NO_RECIPIENT, "the booking has no e-mail address"))?;
+    address(to.ok_or_else(|| Failure::permanent(NO_RECIPIENT, "the booking has no e-mail address"))?)
+}
+
+/// An address to write to.
+pub(crate) fn address(to: &str) -> Result<Address, Failure> {
     to.parse()
         .map_err(|error| Failure::permanent(NO_RECIPIENT, format!("{to:?} is not an e-mail address: {error}")))
 }
@@ -229,9 +257,7 @@ async fn send(pool: PgPool, mailer: Mailer, key: String, message: Message) -> Re
         }
         Err(error) => {
             metrics::counter!("sagaline_emails_total", "outcome" => "failed").increment(1);
-            if let Err(error) = store::give_up_lease(&pool, &key).await {
-                tracing::warn!(%key, %error, "the lease of an unsent message stays until it ends");
-            }
+            give_up(&pool, &key).await;
             Err(classify(&error))
         }
     }
@@ -285,7 +311,7 @@ fn with_sources(error: &SmtpError) -> String {
     text
 }
 
-fn unanswered(error: &sqlx::Error) -> Failure {
+pub(crate) fn unanswered(error: &sqlx::Error) -> Failure {
     Failure::Unknown {
         message: format!("the notifications' database did not answer: {error}"),
     }

@@ -19,7 +19,7 @@ const WHOLE_CURRENCIES: [&str; 16] = [
 
 /// Why a message could not be made.
 #[derive(Debug, Error)]
-pub(super) enum MessageError {
+pub(crate) enum MessageError {
     /// A template failed.
     #[error("the template could not be rendered: {0}")]
     Template(#[from] askama::Error),
@@ -106,7 +106,7 @@ pub(super) fn compose(
 }
 
 /// No line breaks or other controls, so that nothing can pretend to be a header or another line.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split(|letter: char| letter.is_control())
         .collect::<Vec<_>>()
         .join(" ")

@@ -9,7 +9,7 @@
 pub mod email;
 pub mod sink;
 
-mod message;
+pub(crate) mod message;
 mod store;
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use sqlx::PgPool;
 
 pub use email::{MailConfig, MailConfigError, Mailer};
 pub use sink::SmtpSink;
+pub(crate) use store::{About, Sending};
 
 use crate::activity::Registry;
 use crate::typed::Typed;

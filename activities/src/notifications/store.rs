@@ -5,10 +5,17 @@ use std::time::Duration;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+/// What a message is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum About {
+    Booking(Uuid),
+    Account(Uuid),
+}
+
 /// A message about to be sent.
-pub(super) struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     pub key: &'a str,
-    pub booking_id: Uuid,
+    pub about: About,
     pub recipient: &'a str,
     pub template: &'a str,
     pub message_id: &'a str,
@@ -29,14 +36,22 @@ pub(super) enum Claimed {
 pub(super) async fn claim(pool: &PgPool, sending: &Sending<'_>, lease: Duration) -> Result<Claimed, sqlx::Error> {
     let claim = sqlx::query_scalar(
         "insert into ticketing.notifications_sent as n
-             (key, booking_id, channel, recipient, template, message_id, status, leased_until)
-         values ($1, $2, 'email', $3, $4, $5, 'sending', now() + make_interval(secs => $6))
+             (key, booking_id, account_id, channel, recipient, template, message_id, status, leased_until)
+         values ($1, $2, $3, 'email', $4, $5, $6, 'sending', now() + make_interval(secs => $7))
          on conflict (key) do update
          set attempts = n.attempts + 1, leased_until = excluded.leased_until
          where n.status = 'sending' and n.leased_until <= now()
          returning 1",
     );
-    let claim = claim.bind(sending.key).bind(sending.booking_id).bind(sending.recipient);
+    let (booking, account) = match sending.about {
+        About::Booking(id) => (Some(id), None),
+        About::Account(id) => (None, Some(id)),
+    };
+    let claim = claim
+        .bind(sending.key)
+        .bind(booking)
+        .bind(account)
+        .bind(sending.recipient);
     let claim = claim
         .bind(sending.template)
         .bind(sending.message_id)

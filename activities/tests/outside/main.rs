@@ -1,6 +1,7 @@
 //! The activities against the real outside: Postgres, SMTP.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod buyers;
 mod contention;
 mod model;

@@ -9,11 +9,13 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::http::body::{self, Members};
-use crate::http::text::echo;
+use crate::http::text::{echo, is_email};
 use crate::limits::{EMAIL_CHARS_MAX, ID_CHARS_MAX, PAYMENT_METHOD_CHARS_MAX, SEATS_PER_BOOKING_MAX};
 use crate::money::Cents;
 use crate::problem::{FieldError, Problem};
 use crate::store::events::Quote;
+use crate::users::id::is_reserved;
+use crate::users::identify::Buyer;
 
 /// The fields of a request, as errors name them.
 const FIELDS: [&str; 6] = ["userId", "eventId", "seatIds", "totalAmount", "paymentMethod", "email"];
@@ -22,8 +24,9 @@ const FIELDS: [&str; 6] = ["userId", "eventId", "seatIds", "totalAmount", "payme
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BookingRequest {
-    /// Who books.
-    #[schema(max_length = 100, min_length = 1, example = "user_42")]
+    /// Who books. With an access token it is the token's user, whatever is said here; without one it is required, and can't be a
+    /// registered user's id.
+    #[schema(max_length = 100, min_length = 1, required = false, example = "user_42")]
     pub user_id: String,
     /// The event.
     #[schema(max_length = 100, min_length = 1, example = "taylor_swift_nyc_2024")]
@@ -46,11 +49,11 @@ pub struct BookingRequest {
 
 impl BookingRequest {
     /// Reads the body; every mistake that shows without the database is named at once.
-    pub fn parse(bytes: &[u8]) -> Result<BookingRequest, Problem> {
+    pub fn parse(bytes: &[u8], buyer: &Buyer, anonymous: bool) -> Result<BookingRequest, Problem> {
         let mut members = body::parse_object(bytes)?;
         let mut errors = Vec::new();
         let errors_of = &mut errors;
-        let user_id = required_text(&mut members, "userId", errors_of);
+        let user_id = user_id(&mut members, buyer, anonymous, errors_of)?;
         let event_id = required_text(&mut members, "eventId", errors_of);
         let seat_ids = seat_ids(&mut members, errors_of);
         let total_amount = total_amount(&mut members, errors_of);
@@ -65,7 +68,7 @@ impl BookingRequest {
                     seat_ids,
                     total_amount,
                     payment_method,
-                    email,
+                    email: email.or_else(|| buyer.email()),
                 })
             }
             _ => Err(Problem::invalid(errors)),
@@ -137,6 +140,26 @@ impl BookingRequest {
     }
 }
 
+/// Whose booking, or whose place in a line, it is to be.
+pub fn user_id(
+    members: &mut Members,
+    buyer: &Buyer,
+    anonymous: bool,
+    errors: &mut Vec<FieldError>,
+) -> Result<Option<String>, Problem> {
+    if let Some(user_id) = buyer.user_id(anonymous)? {
+        members.take("userId", errors);
+        return Ok(Some(user_id));
+    }
+    let claimed = required_text(members, "userId", errors);
+    let Some(reserved) = claimed.as_deref().filter(|claimed| is_reserved(claimed)) else {
+        return Ok(claimed);
+    };
+    let message = format!("belongs to somebody registered; log in to act as {}", echo(reserved));
+    errors.push(FieldError::new("/userId", message));
+    Ok(None)
+}
+
 fn required(members: &mut Members, name: &str, errors: &mut Vec<FieldError>) -> Option<(Box<RawValue>, String)> {
     let pointer = format!("/{name}");
     match members.take(name, errors) {
@@ -192,17 +215,9 @@ fn total_amount(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<C
     }
 }
 
-/// An address is only checked for what would break a mail's header; whether it exists, the mail will show.
 fn email(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
     let email = optional_text(members, "email", EMAIL_CHARS_MAX, errors)?;
-    let plausible = email.rsplit_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty()
-            && !domain.is_empty()
-            && !email
-                .chars()
-                .any(|char| char.is_whitespace() || "<>,;\"".contains(char))
-    });
-    if !plausible {
+    if !is_email(&email) {
         errors.push(FieldError::new(
             "/email",
             "must be an e-mail address such as fan@example.com",

@@ -22,6 +22,7 @@ use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_K
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::queue;
 use crate::store::events::{self, Quote};
+use crate::users::identify::Buyer;
 
 /// The header with the client's key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -39,8 +40,9 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
     post,
     path = "/bookings",
     tag = "bookings",
+    security((), ("access_token" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 255 characters; the same for repetitions"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 200 characters; the same for repetitions"),
         ("Queue-Token" = Option<String>, Header, description = "Where the event has a waiting room: the token of the buyer's place, once it is their turn"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, at most 30: answer with the outcome"),
     ),
@@ -51,6 +53,8 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         (status = 200, description = "Decided within the time asked for", body = Booking,
          headers(("Location" = String, description = "The booking"), ("Preference-Applied" = String, description = "The wait that was granted"))),
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The access token isn't good; or there is none, and this shop takes no anonymous bookings",
+         body = ProblemDetails, content_type = "application/problem+json"),
         (status = 403, description = "The event has a waiting room, and it is not this buyer's turn",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 409, description = "Seats are known to be taken (`seats-unavailable`: others are named), the buyer would have too many (`seat-limit`), or the first request with this key is still being worked on",
@@ -63,13 +67,13 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
          body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn create(State(app): State<App>, buyer: Buyer, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let wait = prefer::wait(&headers);
-    let key = idempotency_key(&headers)?;
+    let key = idempotency_key(&headers)?.map(|key| buyer.scoped(key)).transpose()?;
     // The size before the type: whoever sends 10 MB of anything is told so.
     let bytes = body::read(&headers, body, BODY_BYTES_MAX).await?;
     body::require_json(&headers)?;
-    let wish = BookingRequest::parse(&bytes)?;
+    let wish = BookingRequest::parse(&bytes, &buyer, app.options().anonymous_bookings)?;
     let in_use = key
         .as_deref()
         .map(|key| app.keys().begin(key, wish.hash()))
@@ -232,15 +236,17 @@ async fn decided(app: &App, saga: SagaDetail, wait: Duration) -> Result<Booking,
     get,
     path = "/bookings/{bookingId}",
     tag = "bookings",
+    security((), ("access_token" = [])),
     params(("bookingId" = String, Path, description = "The booking's id")),
     responses(
         (status = 200, description = "The booking", body = Booking),
-        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The access token isn't good", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such booking of this buyer's", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<Booking>, Problem> {
-    let saga = find(&app, &id).await?;
+pub async fn show(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> Result<Json<Booking>, Problem> {
+    let saga = find(&app, &buyer, &id).await?;
     Ok(Json(with_history(&app, &saga).await?))
 }
 
@@ -251,17 +257,19 @@ pub async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<Boo
     post,
     path = "/bookings/{bookingId}/cancel",
     tag = "bookings",
+    security((), ("access_token" = [])),
     params(("bookingId" = String, Path, description = "The booking's id")),
     responses(
         (status = 202, description = "It is being cancelled", body = Booking),
         (status = 200, description = "It is cancelled", body = Booking),
-        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The access token isn't good", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such booking of this buyer's", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 409, description = "It is confirmed, rejected or expired", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
-    let saga = find(&app, &id).await?;
+pub async fn cancel(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> Result<Response, Problem> {
+    let saga = find(&app, &buyer, &id).await?;
     let command = CommandEvent {
         command: Command::Cancel {},
         by: "buyer".to_owned(),
@@ -291,17 +299,19 @@ pub async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result<Respon
     delete,
     path = "/bookings/{bookingId}",
     tag = "bookings",
+    security((), ("access_token" = [])),
     params(("bookingId" = String, Path, description = "The booking's id")),
     responses(
         (status = 202, description = "It is being cancelled", body = Booking),
         (status = 200, description = "It is cancelled", body = Booking),
-        (status = 404, description = "There is no such booking", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The access token isn't good", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such booking of this buyer's", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 409, description = "It is confirmed, rejected or expired", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete(state: State<App>, id: PathId) -> Result<Response, Problem> {
-    cancel(state, id).await
+pub async fn delete(state: State<App>, buyer: Buyer, id: PathId) -> Result<Response, Problem> {
+    cancel(state, buyer, id).await
 }
 
 fn too_late(status: BookingStatus) -> Problem {
@@ -317,12 +327,13 @@ fn too_late(status: BookingStatus) -> Problem {
     Problem::new(Kind::Refused, format!("the booking can't be cancelled: {why}"))
 }
 
-/// The saga of a booking.
-async fn find(app: &App, id: &str) -> Result<SagaDetail, Problem> {
+/// The saga of a booking that this buyer may see; somebody else's is as good as none.
+async fn find(app: &App, buyer: &Buyer, id: &str) -> Result<SagaDetail, Problem> {
     let id: SagaId = id.parse().map_err(|_| no_booking())?;
     let saga = app.engine().get(id).await?;
     // The engine runs other workflows too; theirs are no bookings.
     saga.filter(|saga| saga.workflow == app.options().workflow)
+        .filter(|saga| saga.view.input["userId"].as_str().is_none_or(|user| buyer.owns(user)))
         .ok_or_else(no_booking)
 }
 

@@ -109,8 +109,18 @@ pub fn parse_object(bytes: &[u8]) -> Result<Members, Problem> {
 }
 
 impl Members {
+    /// These members.
+    pub fn of(members: Vec<(String, Box<RawValue>)>) -> Members {
+        Members(members)
+    }
+
     /// Takes a member out; `null` counts as left out. A member that is given twice is an error.
     pub fn take(&mut self, name: &str, errors: &mut Vec<FieldError>) -> Option<Box<RawValue>> {
+        self.take_or_null(name, errors).filter(|value| value.get() != "null")
+    }
+
+    /// The same where `null` says something.
+    pub fn take_or_null(&mut self, name: &str, errors: &mut Vec<FieldError>) -> Option<Box<RawValue>> {
         let mut found = None;
         let mut count = 0;
         self.0.retain_mut(|(member, value)| {
@@ -124,7 +134,7 @@ impl Members {
         if count > 1 {
             errors.push(FieldError::new(format!("/{name}"), "must be given only once"));
         }
-        found.filter(|value| value.get() != "null")
+        found
     }
 
     /// Refuses whatever has not been taken.

@@ -1,6 +1,7 @@
 //! What every request has in common: its context, its limits, how its body, path and query are read.
 
 pub mod body;
+pub mod client;
 pub mod context;
 pub mod extract;
 pub mod layers;

@@ -24,6 +24,16 @@ pub fn check(text: &str, chars_max: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a text that was checked may be an e-mail address: only what would break a mail's header is refused. Whether it exists, a
+/// mail will show.
+pub fn is_email(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && !domain.is_empty()
+            && !text.chars().any(|char| char.is_whitespace() || "<>,;\"".contains(char))
+    })
+}
+
 /// Whether a text could name anything at all; if not, there is no need to ask the database (which could not even be
 /// asked for a NUL).
 pub fn is_possible_id(text: &str) -> bool {

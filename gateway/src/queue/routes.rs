@@ -19,17 +19,19 @@ use super::rooms::Line;
 use super::token;
 use crate::app::App;
 use crate::availability::frames::KEEP_ALIVE;
+use crate::bookings::request::user_id;
 use crate::http::extract::{Parameters, PathId};
 use crate::http::{body, text};
 use crate::limits::{BODY_BYTES_MAX, ID_CHARS_MAX, SEAT_KEEP_ALIVE, SEAT_LISTENERS_RETRY};
-use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
+use crate::problem::{Kind, Problem, ProblemDetails};
+use crate::users::identify::Buyer;
 
 /// Who wants a place.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueRequest {
-    /// The buyer, as in the booking.
-    #[schema(max_length = 100, min_length = 1, example = "user_42")]
+    /// The buyer, as in the booking: with an access token it is the token's user, whatever is said here.
+    #[schema(max_length = 100, min_length = 1, required = false, example = "user_42")]
     pub user_id: String,
 }
 
@@ -93,11 +95,13 @@ impl QueuePlace {
     post,
     path = "/events/{eventId}/queue",
     tag = "events",
+    security((), ("access_token" = [])),
     params(("eventId" = String, Path, description = "The event's id")),
     request_body = QueueRequest,
     responses(
         (status = 200, description = "The buyer's place", body = QueuePlace),
         (status = 400, description = "The body can't be read", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The access token isn't good; or there is none, and this shop takes no anonymous bookings", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "The event has no waiting room: book without", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "The request is not valid", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
@@ -105,29 +109,24 @@ impl QueuePlace {
 )]
 pub async fn join(
     State(app): State<App>,
+    buyer: Buyer,
     PathId(id): PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<QueuePlace>, Problem> {
     let bytes = body::read(&headers, body, BODY_BYTES_MAX).await?;
     body::require_json(&headers)?;
-    let user_id = user_of(&bytes)?;
+    let user_id = user_of(&bytes, &buyer, app.options().anonymous_bookings)?;
     app.rooms().of(app.pool(), &id).await?.ok_or_else(no_room)?;
     let place = app.rooms().join(app.pool(), (id.clone(), user_id.clone())).await?;
     let line = app.rooms().of(app.pool(), &id).await?.ok_or_else(no_room)?;
     Ok(Json(QueuePlace::of(&line, &user_id, place)))
 }
 
-fn user_of(bytes: &[u8]) -> Result<String, Problem> {
+fn user_of(bytes: &[u8], buyer: &Buyer, anonymous: bool) -> Result<String, Problem> {
     let mut members = body::parse_object(bytes)?;
     let mut errors = Vec::new();
-    let user_id = match members.take("userId", &mut errors) {
-        Some(raw) => body::text_at(&raw, "/userId", ID_CHARS_MAX, &mut errors),
-        None => {
-            errors.push(FieldError::new("/userId", "is required"));
-            None
-        }
-    };
+    let user_id = user_id(&mut members, buyer, anonymous, &mut errors)?;
     members.finish(&["userId"], &mut errors);
     user_id
         .filter(|_| errors.is_empty())

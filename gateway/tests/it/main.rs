@@ -9,5 +9,6 @@ mod events;
 mod overload;
 mod platform;
 mod shop;
+mod users;
 mod waiting;
 mod webhooks;

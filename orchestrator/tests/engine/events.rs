@@ -50,8 +50,10 @@ async fn waiting_gives_the_end() {
 async fn who_waits_for_the_decision_hears_of_it_before_the_end_on_every_replica() {
     let world = World::new().await;
     let (engine, other) = (world.engine().await, world.engine().await);
-    let wait = |name: &str| json!({"kind": "wait_for", "name": name, "signal": name, "deadline": "1h",
-                                   "on_deadline": {"to": "compensate"}});
+    let wait = |name: &str| {
+        json!({"kind": "wait_for", "name": name, "signal": name, "deadline": "1h",
+                                   "on_deadline": {"to": "compensate"}})
+    };
     let nodes = json!([wait("paid"), {"kind": "pivot", "name": "sure"}, wait("shipped")]);
     deploy(&engine, definition("waits", nodes)).await;
     let id = engine.start_saga(saga("waits", json!({}))).await.unwrap().id;
@@ -63,7 +65,11 @@ async fn who_waits_for_the_decision_hears_of_it_before_the_end_on_every_replica(
     for record in [here.unwrap().unwrap(), there.unwrap().unwrap()] {
         assert_eq!((record.summary.status, record.state.pivoted), (Status::Waiting, true));
     }
-    let late = engine.wait_until(id, Until::Decided, Duration::ZERO).await.unwrap().unwrap();
+    let late = engine
+        .wait_until(id, Until::Decided, Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(late.summary.status, Status::Waiting);
 
     let end = other.wait_until(id, Until::Settled, LIMIT);

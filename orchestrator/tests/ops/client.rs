@@ -195,7 +195,13 @@ async fn bulk(client: &dyn EngineClient) {
 async fn looks(client: &dyn EngineClient) {
     let nobody = SagaId(Uuid::now_v7());
     assert_eq!(client.get(nobody).await.unwrap(), None);
-    assert_eq!(client.wait(nobody, Until::Settled, Duration::from_millis(10)).await.unwrap(), None);
+    assert_eq!(
+        client
+            .wait(nobody, Until::Settled, Duration::from_millis(10))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(
         client.journal(nobody, 0, 10).await.unwrap_err(),
         ClientError::no_saga(nobody)
@@ -261,7 +267,11 @@ async fn commands(client: &dyn EngineClient) {
     );
     client.command(saga.id, command(Command::Resume {})).await.unwrap();
     client.command(saga.id, command(Command::Cancel {})).await.unwrap();
-    let cancelled = client.wait(saga.id, Until::Settled, Duration::from_secs(20)).await.unwrap().unwrap();
+    let cancelled = client
+        .wait(saga.id, Until::Settled, Duration::from_secs(20))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(cancelled.view.status, Status::Cancelled);
     let refused = client.command(saga.id, command(Command::Pause {})).await.unwrap_err();
     assert!(matches!(refused, ClientError::Refused { .. }), "{refused:?}");

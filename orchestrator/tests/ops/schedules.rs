@@ -176,7 +176,10 @@ async fn firings_that_overlap_are_skipped_queued_or_allowed() {
         payload: json!({"words": "x"}),
     };
     ops.local.signal(first, go).await.unwrap();
-    ops.local.wait(first, Until::Settled, Duration::from_secs(20)).await.unwrap();
+    ops.local
+        .wait(first, Until::Settled, Duration::from_secs(20))
+        .await
+        .unwrap();
     schedules::tick(&ops.engine, schedules::LEASE).await.unwrap();
     assert_eq!(outcomes(&ops, "queue").await[1], Started);
     assert_eq!(sagas_of(&ops, "queue").await.len(), 2);

@@ -1,6 +1,5 @@
 //! What the rush runs on: every process of the platform, a payment provider, a mail server.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,9 +7,6 @@ use activities::notifications::SmtpSink;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 use transport::apache::Compiler;
-use workflows::Compiled;
-use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{booking, sweep};
 
 use super::RushArgs;
 use super::caller::Shop;
@@ -18,7 +14,7 @@ use super::listeners::Listeners;
 use crate::bench::client::Connection;
 use crate::bench::ground::Ground;
 use crate::bench::processes::{LOG_LEVEL, Process, READY_PATH, free_address, log_tails};
-use crate::platform::SHOP_QUEUES;
+use crate::platform::{SHOP_QUEUES, topics};
 
 /// How long the engine waits for one attempt at a payment: more than the slowest takes, little enough that a payment which
 /// is never answered is looked up within the hold.
@@ -199,16 +195,4 @@ impl Platform {
             .chain(&self.orchestrators)
             .chain(workers)
     }
-}
-
-/// Every topic there will be.
-fn topics() -> Vec<String> {
-    let definitions = [booking::definition(&booking::Durations::default()), sweep::definition()];
-    let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
-    let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
-    for queue in compiled.iter().flat_map(Compiled::queues) {
-        topics.extend([tasks_topic(&queue), poison_topic(&queue)]);
-    }
-    topics.extend([RESULTS_TOPIC.to_owned(), poison_topic("results")]);
-    topics.into_iter().collect()
 }

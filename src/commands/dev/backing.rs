@@ -13,6 +13,7 @@ use super::mailbox::Mailbox;
 use super::place::Place;
 use super::report::Progress;
 use crate::entrance::bind;
+use crate::platform::topics;
 use crate::settings::{Secret, Settings};
 
 /// The database within a Postgres of our own.
@@ -54,6 +55,11 @@ impl Backing {
         if settings.brokers.is_none() {
             progress.say("starting the in-process Kafka broker");
             let broker = InProcessBroker::start(settings.partitions).context("starting the in-process Kafka broker")?;
+            // Before anybody asks for one: sagas of the last run have messages to send at once, and this broker would make up a topic,
+            // with partitions as it likes.
+            broker
+                .create_topics(&topics())
+                .context("creating the topics of the in-process Kafka broker")?;
             broker.rest_when_idle();
             settings.brokers = Some(broker.brokers());
             backing.broker = Some(broker);

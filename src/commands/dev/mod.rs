@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Global};
 use crate::entrance::bind;
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 use crate::{shutdown, telemetry};
 use backing::Backing;
 use place::Place;
@@ -69,7 +69,12 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
 
     let never = CancellationToken::new();
     let webhook_url = format!("{gateway}/webhooks/stripe");
-    let (backing, settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress).await?;
+    let (backing, mut settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress).await?;
+    // Links in its mails lead to this gateway, and the printed token is good at this one.
+    settings.shop_url = gateway.clone();
+    settings
+        .token_secret
+        .get_or_insert_with(|| Secret::new(&hex::encode(rand::random::<[u8; 32]>())));
     let mut ready = Ready {
         ready: true,
         gateway,
@@ -82,6 +87,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
             .clone()
             .unwrap_or_else(|| "https://api.stripe.com".to_owned()),
         mailbox: backing.mailbox(),
+        demo_token: String::new(),
     };
     let forgetful = backing.broker_forgets();
     let services = Services::start(
@@ -98,6 +104,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
     )
     .await?;
     let link = services.one_time_link().await?;
+    ready.demo_token = services.demo_token(&settings).await?;
     ready.dashboard = format!("{}{link}", ready.dashboard);
     Ok(Started {
         ready,

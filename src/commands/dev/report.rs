@@ -92,6 +92,8 @@ pub struct Ready {
     /// Where mails are kept; none: they are sent through SMTP_URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
+    /// An access token of the demo buyer, good for a day.
+    pub demo_token: String,
 }
 
 impl Ready {
@@ -122,6 +124,10 @@ impl Ready {
         lines.extend(self.mailbox.as_ref().map(|mailbox| format!("  mailbox   {mailbox}")));
         lines.push(String::from("\nBook two seats:\n"));
         lines.push(self.curl());
+        lines.push(String::from(
+            "\nThat is anonymous. To book as the demo buyer add this header (good for a day; GET /users/me tells who that is):\n",
+        ));
+        lines.push(format!("  authorization: Bearer {}", self.demo_token));
         lines.push(String::from("\nCtrl-C stops everything; the data stays."));
         lines.join("\n")
     }

@@ -143,6 +143,13 @@ impl Services {
         link.context("making a link to mission control")
     }
 
+    /// An access token of the demo buyer.
+    pub async fn demo_token(&self, settings: &Settings) -> anyhow::Result<String> {
+        let demo = gateway::demo_buyer(&self.pool, &gateway_options(settings)).await;
+        let demo = demo.map_err(|error| anyhow!(error)).context("making the demo buyer")?;
+        Ok(demo.token)
+    }
+
     async fn wait_ready(&self, worker: &Readiness) -> anyhow::Result<()> {
         let until = Instant::now() + READY_LIMIT;
         loop {

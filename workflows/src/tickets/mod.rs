@@ -1,5 +1,6 @@
 //! The ticket workflows, and the benchmark's.
 
+pub mod account;
 pub mod booking;
 pub mod reference;
 pub mod sweep;

@@ -1,0 +1,60 @@
+//! A buyer for `sagaline dev`, whose token can be printed.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use super::random::{self, Refresh};
+use super::store::accounts::{self, NewAccount};
+use super::store::sessions;
+use super::token::{AccessTokens, Bearer};
+use super::{UserId, Users, request};
+use crate::options::Options;
+use crate::problem::Problem;
+
+/// The demo buyer's address. `.example` is nobody's.
+const EMAIL: &str = "demo@sagaline.example";
+/// How long the printed token is good: a day of trying things out.
+const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The demo buyer.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// Their id.
+    pub user_id: String,
+    /// An access token of theirs.
+    pub token: String,
+}
+
+/// Makes the demo buyer, unless it is there, and an access token for them. Nobody knows their password.
+pub async fn demo_buyer(pool: &PgPool, options: &Options) -> Result<Demo, String> {
+    let says = |problem: Problem| problem.detail().to_owned();
+    let text = |error: sqlx::Error| error.to_string();
+    let email_key = request::email_key(EMAIL);
+    if accounts::known(pool, &email_key).await.map_err(text)?.is_none() {
+        let hash = Users::new(options).hasher.hash(random::token()).await.map_err(says)?;
+        let account = NewAccount {
+            user: UserId::random(),
+            email: EMAIL,
+            email_key: &email_key,
+            password_hash: &hash,
+            name: "Demo Buyer",
+            phone: None,
+        };
+        accounts::insert_silently(pool, &account).await.map_err(text)?;
+    }
+    let known = accounts::known(pool, &email_key).await.map_err(text)?;
+    let known = known.ok_or("the demo buyer was just made and is gone")?;
+    let session = sessions::begin_demo(pool, known.id, &Refresh::first(), LIFE)
+        .await
+        .map_err(text)?;
+    let bearer = Bearer {
+        user: UserId(known.id),
+        session,
+        email: known.email,
+    };
+    Ok(Demo {
+        user_id: bearer.user.to_string(),
+        token: AccessTokens::new(options.token_secret.as_ref()).issue(&bearer, LIFE),
+    })
+}

@@ -1,0 +1,6 @@
+//! The users' SQL: nobody else touches these tables, but for the activity that mails the links.
+
+pub mod accounts;
+pub mod events;
+pub mod links;
+pub mod sessions;
