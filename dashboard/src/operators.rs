@@ -8,7 +8,7 @@ use crate::access::sign_on::Person;
 use crate::access::{Role, password};
 use crate::limits::{INVITATION_MAX, LINK_MAX};
 use crate::store::users::Changed;
-use crate::store::{audit, sessions, users};
+use crate::store::{audit, sessions, tokens, users};
 
 pub use crate::store::users::{Change, User};
 
@@ -112,7 +112,7 @@ pub async fn one_time_link(pool: &PgPool, name: &str, role: Role) -> Result<Stri
 pub enum Came {
     /// They are this user, with the role that the provider says.
     In(i64, String),
-    /// No role is meant for them. What they had open has ended.
+    /// No role is meant for them. What they had open has ended, and their tokens are revoked.
     NoRole,
     /// They are disabled here.
     Disabled,
@@ -127,8 +127,13 @@ pub async fn came(pool: &PgPool, person: &Person) -> Result<Came, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let mut known = users::lock_subject(&mut *transaction, issuer, subject).await?;
     let Some(role) = person.role else {
-        if let Some((_, user)) = known {
+        if let Some((id, user)) = known {
             users::end_sessions(&mut *transaction, &user.name).await?;
+            tokens::revoke_all(&mut *transaction, id).await?;
+            // Not an admin who lets the last other one go.
+            users::set_role(&mut *transaction, id, Role::Viewer).await?;
+            let details = json!({"user": user.name, "before": {"role": user.role.as_str()}, "after": {"role": Role::Viewer.as_str()}});
+            audit::done(&mut *transaction, PROVIDER, "lose role", details).await?;
             transaction.commit().await?;
         }
         return Ok(Came::NoRole);

@@ -154,10 +154,14 @@ pub const USER_AGENT_CHARS_MAX: usize = 200;
 pub const ATTEMPTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 /// After those, one in so long.
 pub const ATTEMPTS_PER_ADDRESS_EVERY: Duration = Duration::from_secs(1);
-/// Attempts to log in to one account at once: nobody forgets a password ten times in a row.
-pub const ATTEMPTS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// After those, one in so long. Not longer: whoever fails on purpose locks its owner out.
-pub const ATTEMPTS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(30);
+/// Attempts to log in to one account from one address at once: nobody forgets a password ten times in a row.
+pub const ATTEMPTS_PER_PAIR: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// After those, one in so long.
+pub const ATTEMPTS_PER_PAIR_EVERY: Duration = Duration::from_secs(30);
+/// Attempts to log in to one account from all addresses at once: whoever fails on purpose from many locks its owner out.
+pub const ATTEMPTS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+/// After those, one in so long.
+pub const ATTEMPTS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(3);
 /// Mails to one address at once that somebody may cause by asking for links.
 pub const MAILS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 /// After those, one in so long.

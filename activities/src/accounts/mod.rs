@@ -137,9 +137,9 @@ impl TypedActivity for AccountMail {
         .map_err(|error| Failure::permanent(INTERNAL, error.to_string()));
         let ready = match message {
             Ok(message) => {
-                match store::insert_link(&self.pool, &Sha256::digest(&token), account, purpose, life).await {
+                match store::insert_link(&self.pool, &Sha256::digest(&token), account, &input.to, purpose, life).await {
                     Ok(true) => Ok(message),
-                    Ok(false) => Err(Failure::permanent(NO_ACCOUNT, "the account is gone")),
+                    Ok(false) => Err(Failure::permanent(NO_ACCOUNT, "there is no account with this address")),
                     Err(error) => Err(email::unanswered(&error)),
                 }
             }

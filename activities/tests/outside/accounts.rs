@@ -121,6 +121,21 @@ async fn what_is_not_to_be_had_is_said() {
         panic!("nobody's account");
     };
     assert_eq!((code.as_str(), retryable), ("no_account", false));
+    // A link to an account is sent to its own address, whoever asks for another.
+    let account = office.account().await;
+    let user = format!("usr_{}", account.simple());
+    let input = json!({"userId": user, "to": "mallory@example.org", "name": "A", "kind": "password_reset"});
+    let outcome = run_batch(
+        &office.registry,
+        "notifications",
+        "accounts.mail",
+        vec![(Uuid::now_v7(), input)],
+    )
+    .await;
+    assert!(
+        matches!(&outcome[0], Outcome::Failed { code, .. } if code == "no_account"),
+        "{outcome:?}"
+    );
     let input = json!({"userId": "user_1", "to": "a@example.org", "name": "A", "kind": "registered"});
     let outcome = run_batch(
         &office.registry,

@@ -277,6 +277,9 @@ impl Provider {
                 "This answer of the identity provider does not belong to this browser, or comes too late. Try again.",
             ));
         }
+        if code.is_empty() {
+            return Err(SignOnError::Refused("The answer has no code. Try again."));
+        }
         let (client, http) = self.client(PROVIDER_AGE_MAX).await?;
         let turn = tokio::time::timeout(PROVIDER_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| SignOnError::Unavailable)?;

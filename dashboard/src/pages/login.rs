@@ -61,14 +61,17 @@ pub async fn login(State(mission): State<Mission>, headers: HeaderMap, Form(form
         Some(candidate) => (Some(candidate.id), candidate.hash),
         None => (None, None),
     };
-    let right = mission.hasher.verify(form.password, hash).await?;
-    match id {
+    let right = mission.hasher.verify(form.password, hash.clone()).await?;
+    let cookie = match id {
         Some(id) if right => {
             users::login_succeeded(&mission.pool, id).await?;
-            let cookie = begin(&mission, &headers, id, &form.name, "login").await?;
-            Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
+            begin(&mission, &headers, id, &form.name, hash.as_deref(), "login").await?
         }
-        Some(_) | None => {
+        Some(_) | None => None,
+    };
+    match cookie {
+        Some(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
+        None => {
             if id.is_some() {
                 audit::done(&mission.pool, &form.name, "failed login", json!({})).await?;
             }
@@ -93,27 +96,32 @@ pub async fn link(Query(LinkToken { token }): Query<LinkToken>) -> Page {
 pub async fn use_link(State(mission): State<Mission>, headers: HeaderMap, Form(form): Form<LinkToken>) -> Page {
     let user = sessions::take_link(&mission.pool, &session::digest(&form.token)).await?;
     let (id, name) = user.ok_or_else(|| PageError::Invalid("this link was used already, or is too old".to_owned()))?;
-    let cookie = begin(&mission, &headers, id, &name, "login by link").await?;
+    let cookie = begin(&mission, &headers, id, &name, None, "login by link").await?;
+    let cookie = cookie.ok_or_else(|| PageError::Invalid("this user is disabled".to_owned()))?;
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
 }
 
-/// A new session under a new token, whatever the browser had before; gives its cookie.
+/// A new session under a new token, whatever the browser had before; gives its cookie. None: the user has been disabled, or has another
+/// password by now than the one of this hash.
 pub async fn begin(
     mission: &Mission,
     headers: &HeaderMap,
     id: i64,
     name: &str,
+    password_hash: Option<&str>,
     action: &str,
-) -> Result<HeaderValue, PageError> {
+) -> Result<Option<HeaderValue>, PageError> {
     if let Some(old) = session::token(headers) {
         sessions::delete(&mission.pool, &session::digest(old)).await?;
     }
     let token = Token::random();
     let mut transaction = mission.pool.begin().await?;
-    sessions::insert(&mut *transaction, id, &token.digest).await?;
+    if !sessions::insert(&mut *transaction, id, password_hash, &token.digest).await? {
+        return Ok(None);
+    }
     audit::done(&mut *transaction, name, action, json!({})).await?;
     transaction.commit().await?;
-    Ok(session::cookie(&token.text, headers))
+    Ok(Some(session::cookie(&token.text, headers)))
 }
 
 /// Ends the session.

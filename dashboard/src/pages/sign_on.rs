@@ -79,7 +79,8 @@ async fn person(provider: &Provider, headers: &HeaderMap, answer: Answer) -> Res
 async fn enter(mission: &Mission, headers: &HeaderMap, person: &Person) -> Page {
     let refused = match operators::came(&mission.pool, person).await? {
         Came::In(id, name) => {
-            let cookie = begin(mission, headers, id, &name, "login by identity provider").await?;
+            let cookie = begin(mission, headers, id, &name, None, "login by identity provider").await?;
+            let cookie = cookie.ok_or_else(|| PageError::Invalid("this user is disabled".to_owned()))?;
             let page = Html(Entered { name }.render()?).into_response();
             return Ok(with_cookie(page, cookie));
         }

@@ -8,18 +8,28 @@ use super::users::role;
 use crate::access::Operator;
 use crate::limits::{SESSION_IDLE, SESSION_MAX, SESSION_TOUCH};
 
-/// Begins a session; those that are over, of anyone, are cleared away.
-pub async fn insert(db: impl PgExecutor<'_>, user: i64, digest: &[u8]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+/// Begins a session; those that are over, of anyone, are cleared away. False: the user is disabled, or has another password by now than
+/// the one of this hash, which they have shown to know.
+pub async fn insert(
+    db: impl PgExecutor<'_>,
+    user: i64,
+    password_hash: Option<&str>,
+    digest: &[u8],
+) -> Result<bool, sqlx::Error> {
+    // A change of the password ends all sessions: either it waits for this one, or this one sees it.
+    let done = sqlx::query(
         "with over as (delete from ops.sessions where expires_at < now()) \
-         insert into ops.sessions (token_hash, user_id, expires_at) values ($1, $2, now() + $3 * interval '1 second')",
+         insert into ops.sessions (token_hash, user_id, expires_at) \
+         select $1, u.id, now() + $3 * interval '1 second' from ops.users u \
+         where u.id = $2 and not u.disabled and ($4::text is null or u.password_hash = $4) for share of u",
     )
     .bind(digest)
     .bind(user)
     .bind(SESSION_MAX.as_secs_f64())
+    .bind(password_hash)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Whose session it is, if it goes on. `used`: somebody does something, so it goes on for longer.

@@ -56,6 +56,15 @@ pub async fn insert(
     .await
 }
 
+/// Revokes all tokens of a user.
+pub async fn revoke_all(db: impl PgExecutor<'_>, user: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("update ops.api_tokens set revoked_at = now() where user_id = $1 and revoked_at is null")
+        .bind(user)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Whose token it is, if it is good; they may do what both they and the token may.
 pub async fn find(pool: &PgPool, digest: &[u8]) -> Result<Option<Operator>, sqlx::Error> {
     let row = sqlx::query(

@@ -231,6 +231,9 @@ async fn no_other_answer_lets_anybody_in() {
     let mut zoe = control.browser();
     assert_eq!(come(&mut zoe).await.status(), StatusCode::OK);
     assert!(zoe.page("/").await.contains("zoe (operator)"));
+    let made = "insert into ops.api_tokens (user_id, name, role, token_hash, expires_at)
+                select id, 'script', 'operator', sha256('script'), now() + interval '1 day' from ops.users where name = 'zoe'";
+    sqlx::query(made).execute(&control.database.pool).await.unwrap();
     identity.expect(Somebody::new("u-1", "zoe", "nothing"));
     let mut browser = control.browser();
     let answer = come(&mut browser).await;
@@ -239,6 +242,18 @@ async fn no_other_answer_lets_anybody_in() {
         zoe.get("/").await.status(),
         StatusCode::SEE_OTHER,
         "it has ended everywhere"
+    );
+    let left: (String, i64) = sqlx::query_as(
+        "select u.role, count(t.id) filter (where t.revoked_at is null) from ops.users u
+         join ops.api_tokens t on t.user_id = u.id where u.name = 'zoe' group by u.role",
+    )
+    .fetch_one(&control.database.pool)
+    .await
+    .unwrap();
+    assert_eq!(
+        left,
+        ("viewer".to_owned(), 0),
+        "their tokens too, and they count as nobody"
     );
     identity.expect(good);
     let disable = [("name", "zoe"), ("word", "disable")];

@@ -101,14 +101,16 @@ fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr
     if !trusted.contains(origin) {
         return origin;
     }
-    let values: Vec<&str> = headers
+    // As bytes: what somebody has put before a proxy's own word may be no text at all.
+    let values: Vec<&[u8]> = headers
         .get_all(FORWARDED_FOR)
         .iter()
-        .filter_map(|value| value.to_str().ok())
+        .map(|value| value.as_bytes())
         .collect();
-    let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
     for hop in hops.take(FORWARDED_MAX) {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else {
+        let hop = std::str::from_utf8(hop).ok();
+        let Some(address) = hop.and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
             break;
         };
         origin = address.to_canonical();
@@ -123,12 +125,14 @@ fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn origin_of(peer: &str, forwarded: &[&str], trusted: &str) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(FORWARDED_FOR, value.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let trusted = trusted.parse().unwrap_or_default();
         origin(peer.parse().unwrap(), &headers, &trusted).to_string()
@@ -150,6 +154,9 @@ mod tests {
             "203.0.113.9"
         );
         assert_eq!(origin_of("10.1.2.3", &["nonsense"], "10.0.0.0/8"), "10.1.2.3");
+        // Not text, but the proxy's word is still behind it.
+        assert_eq!(origin_of("10.1.2.3", &["é, 203.0.113.9"], "10.0.0.0/8"), "203.0.113.9");
+        assert_eq!(origin_of("10.1.2.3", &["1.1.1.1", "é"], "10.0.0.0/8"), "10.1.2.3");
         assert_eq!(origin_of("::ffff:10.1.2.3", &spoofed, "10.0.0.0/8"), "203.0.113.9");
         assert_eq!(origin_of("2001:db8::1", &spoofed, "2001:db8::/32"), "203.0.113.9");
         assert_eq!(origin_of("192.0.2.1", &spoofed, "0.0.0.0/0"), "203.0.113.9");

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::{
     ATTEMPT_KEYS_MAX, ATTEMPT_KEYS_TIDY_EVERY, ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ADDRESS,
-    ATTEMPTS_PER_ADDRESS_EVERY, MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY,
+    ATTEMPTS_PER_ADDRESS_EVERY, ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY, MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY,
 };
 use crate::problem::{Kind, Problem};
 
@@ -24,6 +24,8 @@ type AccountKey = [u8; 16];
 /// Counts attempts.
 pub struct Attempts {
     addresses: Counter<IpAddr>,
+    /// By the account and the address that it is tried from.
+    pairs: Counter<AccountKey>,
     accounts: Counter<AccountKey>,
     mails: Counter<AccountKey>,
 }
@@ -32,6 +34,7 @@ impl Default for Attempts {
     fn default() -> Self {
         Attempts {
             addresses: Counter::new(ATTEMPTS_PER_ADDRESS, ATTEMPTS_PER_ADDRESS_EVERY),
+            pairs: Counter::new(ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY),
             accounts: Counter::new(ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY),
             mails: Counter::new(MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY),
         }
@@ -44,8 +47,11 @@ impl Attempts {
         address.map_or(Ok(()), |address| self.addresses.count(&network(address)))
     }
 
-    /// Somebody tries to log in as this account, which may not exist.
-    pub fn at_account(&self, email_key: &str) -> Result<(), Problem> {
+    /// Somebody at this address tries to log in as this account, which may not exist. Few may be tried from one address, and its owner can
+    /// still log in from another; of all together more, so that they are no way around that.
+    pub fn at_account(&self, email_key: &str, address: Option<IpAddr>) -> Result<(), Problem> {
+        let from = address.map_or_else(String::new, |address| network(address).to_string());
+        self.pairs.count(&account(&format!("{from} {email_key}")))?;
         self.accounts.count(&account(email_key))
     }
 
@@ -121,12 +127,18 @@ mod tests {
     #[test]
     fn attempts_run_out_for_each_by_themselves() {
         let attempts = Attempts::default();
-        for _ in 0..ATTEMPTS_PER_ACCOUNT.get() {
-            attempts.at_account("me@example.com").unwrap();
+        let from = |number: u32| Some(IpAddr::V4(number.into()));
+        for _ in 0..ATTEMPTS_PER_PAIR.get() {
+            attempts.at_account("me@example.com", from(1)).unwrap();
         }
-        let refused = attempts.at_account("me@example.com").err().unwrap();
+        let refused = attempts.at_account("me@example.com", from(1)).err().unwrap();
         assert_eq!(refused.kind(), Kind::TooManyAttempts);
-        attempts.at_account("you@example.com").unwrap();
+        attempts.at_account("you@example.com", from(1)).unwrap();
+        // Its owner, elsewhere, isn't locked out by one address, only by many.
+        for number in ATTEMPTS_PER_PAIR.get()..ATTEMPTS_PER_ACCOUNT.get() {
+            attempts.at_account("me@example.com", from(number)).unwrap();
+        }
+        assert!(attempts.at_account("me@example.com", from(1_000)).is_err());
         for _ in 0..ATTEMPTS_PER_ADDRESS.get() {
             attempts.by_address(Some("2001:db8::1".parse().unwrap())).unwrap();
         }

@@ -4,10 +4,14 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+use super::outbox::ACCOUNT_EVENT_KEYS;
 use super::token::Bearer;
 use super::{id, store};
 use crate::app::App;
 use crate::problem::{Kind, Problem};
+
+/// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
+const OTHERS_KEYS: [&str; 2] = ["schedule/", ACCOUNT_EVENT_KEYS];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
 pub struct LoggedIn(pub Bearer);
@@ -56,10 +60,12 @@ impl Buyer {
     pub fn scoped(&self, key: String) -> Result<String, Problem> {
         match &self.0 {
             Some(bearer) => Ok(format!("{}/{key}", bearer.user)),
-            None if id::is_reserved(&key) => Err(Problem::malformed(
-                "@Idempotency-Key",
-                "must not begin as the ids of registered users do",
-            )),
+            None if id::is_reserved(&key) || OTHERS_KEYS.iter().any(|prefix| key.starts_with(prefix)) => {
+                Err(Problem::malformed(
+                    "@Idempotency-Key",
+                    "must not begin with `usr_`, `schedule/` or `account-event/`: those keys are others'",
+                ))
+            }
             None => Ok(key),
         }
     }

@@ -19,6 +19,9 @@ use crate::limits::{
     ACCOUNT_EVENTS_RETRY, USERS_PURGE_EVERY, USERS_PURGE_MAX,
 };
 
+/// How the keys begin under which accounts' sagas are started.
+pub const ACCOUNT_EVENT_KEYS: &str = "account-event/";
+
 /// Tells until told to stop, and clears away what is over.
 pub async fn run(app: App, shutdown: CancellationToken) {
     let mut purged_at: Option<Instant> = None;
@@ -35,7 +38,7 @@ pub async fn run(app: App, shutdown: CancellationToken) {
             continue;
         }
         if !is_failing && purged_at.is_none_or(|at| at.elapsed() >= USERS_PURGE_EVERY) {
-            purge(&app).await;
+            purge(&app, &shutdown).await;
             purged_at = Some(Instant::now());
         }
         tokio::select! {
@@ -84,10 +87,14 @@ async fn tell(app: &App, event: &Due) -> Result<(), ClientError> {
     let request = StartRequest {
         workflow: app.options().account_workflow.clone(),
         input,
-        idempotency_key: Some(format!("account-event/{}", event.id)),
+        idempotency_key: Some(format!("{ACCOUNT_EVENT_KEYS}{}", event.id)),
         ..StartRequest::default()
     };
-    app.engine().start(request).await.map(drop)
+    match app.engine().start(request).await {
+        // Told before, though the answer was lost, and the account has changed since.
+        Ok(_) | Err(ClientError::KeyReused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The saga's input; none: the event is nobody's.
@@ -126,15 +133,27 @@ fn backoff(attempts: i32) -> Duration {
         .min(ACCOUNT_EVENTS_BACKOFF_MAX)
 }
 
-async fn purge(app: &App) {
-    let purged = async {
-        let sessions = sessions::purge(app.pool(), USERS_PURGE_MAX).await?;
-        Ok::<_, sqlx::Error>(sessions + links::purge(app.pool(), USERS_PURGE_MAX).await?)
-    };
-    match purged.await {
-        Ok(0) => (),
-        Ok(count) => tracing::info!(count, "sessions and links that are over were cleared away"),
-        Err(error) => tracing::warn!(%error, "sessions and links could not be cleared away; will try again"),
+async fn purge(app: &App, shutdown: &CancellationToken) {
+    loop {
+        let purged = async {
+            let sessions = sessions::purge(app.pool(), USERS_PURGE_MAX).await?;
+            Ok::<_, sqlx::Error>((sessions, links::purge(app.pool(), USERS_PURGE_MAX).await?))
+        };
+        match purged.await {
+            Ok((0, 0)) => return,
+            Ok((sessions, links)) => {
+                tracing::info!(sessions, links, "sessions and links that are over were cleared away");
+                // A full batch means that more is likely there.
+                let is_full = |count: u64| i64::try_from(count).is_ok_and(|count| count >= USERS_PURGE_MAX);
+                if shutdown.is_cancelled() || !(is_full(sessions) || is_full(links)) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "sessions and links could not be cleared away; will try again");
+                return;
+            }
+        }
     }
 }
 

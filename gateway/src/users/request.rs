@@ -224,9 +224,10 @@ pub fn password_only(mut members: Members) -> Result<String, Problem> {
         .ok_or_else(|| Problem::invalid(errors))
 }
 
-/// What addresses are compared by: their owners don't mind the case of letters.
+/// What addresses are compared by: their owners don't mind the case of letters. Of ASCII letters only: others become letters that are
+/// not the same (`K`, the sign for kelvin, becomes `k`), and somebody could register an address that is another's.
 pub fn email_key(email: &str) -> String {
-    email.to_lowercase()
+    email.to_ascii_lowercase()
 }
 
 fn required(members: &mut Members, name: &str, errors: &mut Vec<FieldError>) -> Option<Box<RawValue>> {
@@ -288,6 +289,16 @@ mod tests {
         let members = body::parse_object(body.as_bytes()).unwrap();
         let pointers = |problem: Problem| problem.errors().iter().map(|error| error.pointer.clone()).collect();
         Registration::parse(members).map_err(pointers)
+    }
+
+    #[test]
+    fn addresses_are_compared_without_case_and_no_other_way() {
+        assert_eq!(email_key("Mike@Example.COM"), "mike@example.com");
+        assert_ne!(
+            email_key("mi\u{212a}e@example.com"),
+            "mike@example.com",
+            "the sign for kelvin"
+        );
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub async fn log_in(
     let credentials = Credentials::parse(request::members(&headers, body).await?)?;
     let email_key = request::email_key(&credentials.email);
     app.users().attempts.by_address(client.address)?;
-    app.users().attempts.at_account(&email_key)?;
+    app.users().attempts.at_account(&email_key, client.address)?;
     let known = accounts::known(app.pool(), &email_key).await?;
     let hash = known.as_ref().map(|known| known.password_hash.clone());
     let is_right = app.users().hasher.verify(credentials.password, hash).await?;

@@ -828,8 +828,14 @@ async fn one_users_idempotency_key_is_not_anothers() {
     let anonymous = Answer::of(shop.booking(&wish()).header("idempotency-key", "k")).await;
     assert_eq!(anonymous.status, 202, "{}", anonymous.text);
     let theirs = format!("{}/k2", ada["userId"].as_str().unwrap());
-    let squatter = Answer::of(shop.booking(&wish()).header("idempotency-key", theirs)).await;
-    squatter.problem(400, "malformed");
+    for taken in [
+        theirs.as_str(),
+        "schedule/hold-sweep/2026-11-23T17:00:00.000Z",
+        "account-event/1",
+    ] {
+        let squatter = Answer::of(shop.booking(&wish()).header("idempotency-key", taken)).await;
+        squatter.problem(400, "malformed");
+    }
 }
 
 #[tokio::test]
