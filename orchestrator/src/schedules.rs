@@ -41,6 +41,8 @@ const PURGE_MAX: i64 = 5_000;
 const NAME_CHARS_MAX: usize = 100;
 /// The label by which a schedule's sagas are found.
 const TAG: &str = "schedule";
+/// How the idempotency keys of scheduled starts begin: nobody else's should.
+pub const KEYS: &str = "schedule/";
 
 /// Fires schedules until `stop`. Run one in each orchestrator process; they share the work.
 pub async fn run(engine: Engine, stop: CancellationToken) {
@@ -204,7 +206,7 @@ fn new_saga(claimed: &Claimed) -> NewSaga {
         workflow: claimed.workflow.clone(),
         version: claimed.version,
         input: claimed.input.clone(),
-        idempotency_key: Some(format!("schedule/{}/{}", claimed.schedule, claimed.due_at.to_rfc3339())),
+        idempotency_key: Some(format!("{KEYS}{}/{}", claimed.schedule, claimed.due_at.to_rfc3339())),
         business_key: None,
         tags,
         traceparent: None,

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 2] = ["schedule/", ACCOUNT_EVENT_KEYS];
+const OTHERS_KEYS: [&str; 2] = [orchestrator::schedules::KEYS, ACCOUNT_EVENT_KEYS];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
 pub struct LoggedIn(pub Bearer);

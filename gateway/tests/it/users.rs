@@ -36,6 +36,18 @@ fn post(shop: &Shop, path: &str, body: &Value) -> RequestBuilder {
     shop.request(Method::POST, path).json(body)
 }
 
+/// Until the accounts' outbox is empty.
+async fn until_all_is_told(shop: &Shop) {
+    testkit::eventually("the outbox is empty", LIMIT, async || {
+        let left: i64 = sqlx::query_scalar("select count(*) from ticketing.account_events")
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap();
+        left == 0
+    })
+    .await;
+}
+
 async fn send(shop: &Shop, path: &str, body: &Value) -> Answer {
     Answer::of(post(shop, path, body)).await
 }
@@ -155,14 +167,7 @@ async fn somebody_registers_logs_in_and_out() {
             "{input}"
         );
     }
-    testkit::eventually("the outbox is empty", LIMIT, async || {
-        let left: i64 = sqlx::query_scalar("select count(*) from ticketing.account_events")
-            .fetch_one(&shop.pool)
-            .await
-            .unwrap();
-        left == 0
-    })
-    .await;
+    until_all_is_told(&shop).await;
 }
 
 #[tokio::test]
@@ -267,14 +272,7 @@ async fn who_is_unknown_and_who_is_wrong_are_answered_alike() {
     let kinds: Vec<&Value> = told.iter().map(|input| &input["kind"]).collect();
     assert_eq!(kinds, ["registered", "password_reset"]);
     assert_eq!(told[1]["email"], EMAIL);
-    testkit::eventually("nobody's is forgotten", LIMIT, async || {
-        let left: i64 = sqlx::query_scalar("select count(*) from ticketing.account_events")
-            .fetch_one(&shop.pool)
-            .await
-            .unwrap();
-        left == 0
-    })
-    .await;
+    until_all_is_told(&shop).await;
 }
 
 #[tokio::test]
