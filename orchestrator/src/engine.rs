@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use transport::{KafkaConfig, Producer};
+use transport::KafkaConfig;
 use uuid::Uuid;
 use workflows::event::{CommandEvent, Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
@@ -23,7 +23,7 @@ use crate::error::EngineError;
 use crate::gates::{self, Gates};
 use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
 use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
-use crate::outbox::Publisher;
+use crate::outbox::{Producers, Publisher};
 use crate::presence::{self, Presence};
 use crate::requests::{
     Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, json_bytes, request_hash,
@@ -86,14 +86,14 @@ impl Engine {
         let gates = Gates::default();
         // Before the first batch: a paused queue stays so over a restart.
         gates.set(&store::queues::all(&hot).await?);
-        let producer = Producer::new(&kafka).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let producers = Producers::new(&kafka).map_err(|error| EngineError::Internal(error.to_string()))?;
         let cached_sagas_max = if options.cache { options.cached_sagas_max } else { 0 };
         let options = EngineOptions {
             sagas_per_batch_max: options.sagas_per_batch_max.clamp(1, SAGAS_PER_BATCH_MAX),
             ..options
         };
         let shell = Arc::new(Shell {
-            publisher: Publisher::new(producer, instance, options.instance_lease),
+            publisher: Publisher::new(producers, instance, options.instance_lease),
             pool: hot,
             options,
             instance,

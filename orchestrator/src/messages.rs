@@ -10,6 +10,9 @@ const ENCODING: u8 = 2;
 /// Bytes that a row's messages have uncompressed, at most; more is a damaged row.
 const DECODED_BYTES_MAX: usize = 1 << 30;
 
+/// The header that every CloudEvent has.
+const FACT_MARK: &str = "ce_specversion";
+
 /// Tasks of a batch that go to one partition before the next is taken: few enough that several workers share a large
 /// batch, many enough that a small one is a single message.
 const TASKS_PER_PARTITION: u32 = 100;
@@ -84,12 +87,18 @@ impl Messages {
         (self.tasks_count, self.facts.len() as u64)
     }
 
-    /// Facts first: whoever follows a saga by its facts sees them before their consequences.
+    /// All messages. Facts and tasks go their own ways, so neither waits for the other.
     pub(crate) fn finish(self) -> Vec<Outgoing> {
         let mut all = self.facts;
         all.extend(self.tasks.finish());
         all
     }
+}
+
+/// Whether a message tells a fact, rather than ask for work.
+pub(crate) fn is_fact(message: &Outgoing) -> bool {
+    // An envelope of tasks says everything in its payload.
+    message.headers.iter().any(|(name, _)| name == FACT_MARK)
 }
 
 /// CloudEvents 1.0, Kafka protocol binding, binary content mode.
@@ -101,7 +110,7 @@ fn cloud_event(fact: &Fact, partitions: u32, source: &str) -> Result<Outgoing, s
         partition: fact.saga.partition(partitions) as i32,
         key: Some(saga.clone().into_bytes()),
         headers: vec![
-            header("ce_specversion", "1.0".to_owned()),
+            header(FACT_MARK, "1.0".to_owned()),
             header("ce_id", fact.id()),
             header("ce_type", fact.topic.clone()),
             header("ce_source", source.to_owned()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use transport::{Outgoing, Producer};
+use transport::{KafkaConfig, Outgoing, Producer, TransportError};
 use uuid::Uuid;
 
 use crate::messages::{self, Routing};
@@ -18,12 +18,41 @@ use crate::store;
 /// How often acknowledged rows that no batch has deleted yet are deleted, and left-behind ones are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long facts are gathered. A booking tells several, each on a topic of its own, so a batch's facts go to dozens of partitions, and
+/// the client sends a request for each; nobody is waited for until they have been read.
+const FACTS_GATHER: Duration = Duration::from_millis(20);
+
 /// No partition of the results is known to be ours.
 const NOWHERE: i32 = -1;
 
+/// Ways to the broker.
+pub(crate) struct Producers {
+    /// For what sagas wait for.
+    tasks: Producer,
+    /// For what is only told. On the tasks' way they would be in front of them: five requests are on their way at a time, and
+    /// a batch's facts are dozens.
+    facts: Producer,
+}
+
+impl Producers {
+    pub(crate) fn new(kafka: &KafkaConfig) -> Result<Producers, TransportError> {
+        Ok(Producers {
+            tasks: Producer::new(kafka)?,
+            facts: Producer::gathering(kafka, FACTS_GATHER)?,
+        })
+    }
+
+    fn of(&self, message: &Outgoing) -> &Producer {
+        match messages::is_fact(message) {
+            true => &self.facts,
+            false => &self.tasks,
+        }
+    }
+}
+
 /// Publishes outbox rows.
 pub(crate) struct Publisher {
-    producer: Producer,
+    producers: Producers,
     instance: Uuid,
     /// After which a silent replica's rows are taken over.
     lease: Duration,
@@ -46,9 +75,9 @@ struct Rows {
 }
 
 impl Publisher {
-    pub(crate) fn new(producer: Producer, instance: Uuid, lease: Duration) -> Arc<Self> {
+    pub(crate) fn new(producers: Producers, instance: Uuid, lease: Duration) -> Arc<Self> {
         Arc::new(Publisher {
-            producer,
+            producers,
             instance,
             lease,
             rows: Mutex::default(),
@@ -62,7 +91,7 @@ impl Publisher {
     pub(crate) fn routing(&self) -> Routing {
         let reply = self.reply.load(Ordering::Relaxed);
         Routing {
-            partitions: self.producer.partitions(),
+            partitions: self.producers.tasks.partitions(),
             first: self.batches.fetch_add(1, Ordering::Relaxed),
             reply: u32::try_from(reply).ok(),
         }
@@ -88,7 +117,7 @@ impl Publisher {
         self.lock().in_hand.remove(&row);
     }
 
-    /// Sends a committed row's messages, in order, behind all that were sent before.
+    /// Sends a committed row's messages, tasks and facts each in order, behind all of their kind that were sent before.
     pub(crate) fn publish(self: &Arc<Self>, row: Uuid, messages: Vec<Outgoing>) {
         let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
         if self.unacknowledged_bytes.load(Ordering::Relaxed) + bytes > UNACKNOWLEDGED_BYTES_MAX {
@@ -99,7 +128,7 @@ impl Publisher {
         self.lock().on_their_way += 1;
         let acknowledgements: Vec<_> = messages
             .into_iter()
-            .map(|message| self.producer.send(message))
+            .map(|message| self.producers.of(&message).send(message))
             .collect();
         let publisher = Arc::clone(self);
         tokio::spawn(async move {
@@ -204,8 +233,8 @@ impl Publisher {
     }
 
     /// Sends one message outside of any batch.
-    pub(crate) async fn send(&self, message: Outgoing) -> Result<(), transport::TransportError> {
-        self.producer.send(message).await
+    pub(crate) async fn send(&self, message: Outgoing) -> Result<(), TransportError> {
+        self.producers.of(&message).send(message).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Rows> {
