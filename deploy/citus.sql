@@ -7,6 +7,7 @@ create extension if not exists citus;
 select create_reference_table('saga.definitions');
 select create_reference_table('saga.queues');
 select create_reference_table('ticketing.events');
+select create_reference_table('ticketing.ticket_keys');
 
 -- The audit trail is on one node: it is completed by whoever gave the command, a moment later, not by the command's own transaction.
 drop trigger complete_audit on saga.journal;
@@ -28,6 +29,9 @@ select create_distributed_table('ticketing.event_buyers', 'event_id', colocate_w
 select create_distributed_table('ticketing.waiting_rooms', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.queue_places', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.queue_turns', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.check_ins', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.check_ins_undone', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.door_passes', 'event_id', colocate_with => 'ticketing.seats');
 
 -- Each row by itself.
 select create_distributed_table('ticketing.notifications_sent', 'key', colocate_with => 'none');

@@ -42,7 +42,7 @@ const ACCOUNTS: &str =
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 41] = [
+const HOMES: [(&str, Home); 45] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -90,6 +90,13 @@ const HOMES: [(&str, Home); 41] = [
     ("ticketing.waiting_rooms", event()),
     ("ticketing.queue_places", event()),
     ("ticketing.queue_turns", event()),
+    ("ticketing.check_ins", event()),
+    ("ticketing.check_ins_undone", event()),
+    ("ticketing.door_passes", event()),
+    (
+        "ticketing.ticket_keys",
+        Home::Everywhere("a few rows for the life of a shop"),
+    ),
     (
         "ticketing.notifications_sent",
         Home::Spread {

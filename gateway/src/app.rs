@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use orchestrator::client::EngineClient;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
+use crate::limits::DRAWINGS_MAX;
 use crate::options::Options;
 use crate::queue::Rooms;
+use crate::tickets::Keys;
 use crate::users::Users;
 use crate::webhooks::Arrivals;
 
@@ -37,6 +39,8 @@ struct Shared {
     rooms: Rooms,
     arrivals: Arrivals,
     users: Users,
+    ticket_keys: Keys,
+    drawings: Semaphore,
     account_events_wake: Notify,
     inbox_wake: Notify,
     draining: CancellationToken,
@@ -49,6 +53,8 @@ impl App {
             admission: Admission::new(options.bookings_in_work_max, options.booking_start_target),
             availability: Availability::new(options.seat_listeners_max),
             users: Users::new(&options),
+            ticket_keys: Keys::default(),
+            drawings: Semaphore::new(DRAWINGS_MAX),
             options,
             deps,
             keys: KeysInFlight::default(),
@@ -94,6 +100,22 @@ impl App {
     /// The users.
     pub fn users(&self) -> &Users {
         &self.0.users
+    }
+
+    /// The keys that sign tickets.
+    pub fn ticket_keys(&self) -> &Keys {
+        &self.0.ticket_keys
+    }
+
+    /// Draws something, off the threads that answer requests, few at a time.
+    ///
+    /// # Panics
+    /// If the drawing does.
+    pub async fn draw<T: Send + 'static>(&self, drawing: impl FnOnce() -> T + Send + 'static) -> T {
+        let _turn = self.0.drawings.acquire().await.expect("it is never closed");
+        tokio::task::spawn_blocking(drawing)
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     /// Tells the accounts' outbox that there is something to do.

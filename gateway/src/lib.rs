@@ -19,6 +19,7 @@ mod http;
 mod queue;
 mod routes;
 mod store;
+mod tickets;
 mod together;
 mod users;
 mod webhooks;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::tickets::new_pass;
 pub use app::Deps;
 pub use bookings::view::{Booking, BookingStatus};
 pub use options::{Options, Secret, TrustedProxies};

@@ -91,9 +91,9 @@ pub const BOOKINGS_IN_WORK_INITIAL: f64 = 64.0;
 pub const BOOKINGS_IN_WORK_MIN: f64 = 4.0;
 /// The most that are ever in work: what the engine takes in one batch several times over; the rest would only wait there.
 pub const BOOKINGS_IN_WORK_MAX: usize = 4_096;
-/// How long beginning a booking may take before it says that too much is in work: a fifth of the 1.2 s in which a buyer
-/// shall be done.
-pub const BOOKINGS_START_TARGET: Duration = Duration::from_millis(250);
+/// How long beginning a booking may take before it says that too much is in work: a twelfth of the 1.2 s in which a buyer shall be
+/// done, for each of the steps that follow is as slow.
+pub const BOOKINGS_START_TARGET: Duration = Duration::from_millis(100);
 /// How much the limit grows while as many as it allows are answered in time: about eight on each round.
 pub const BOOKINGS_INCREASE: f64 = 8.0;
 /// What is left of the limit after a sign of too much: mild, for a batching engine is late at once or not at all.
@@ -101,7 +101,7 @@ pub const BOOKINGS_DECREASE: f64 = 0.85;
 /// One in so many of the limit may wait for room: work for a moment, so that short bursts get through.
 pub const BOOKINGS_QUEUE_SHARE: usize = 2;
 /// How long: a refusal that takes longer is no quick one.
-pub const BOOKINGS_QUEUE_WAIT: Duration = Duration::from_millis(200);
+pub const BOOKINGS_QUEUE_WAIT: Duration = Duration::from_millis(100);
 /// When those who were sent away may come again, at the earliest and at the latest: spread, so that they don't come
 /// back all at once.
 pub const BOOKINGS_RETRY_S: std::ops::RangeInclusive<u64> = 1..=4;
@@ -207,3 +207,20 @@ pub const INBOX_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long a dependency may take to answer the readiness probe.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Characters of a confirmation number, at most: ours have fewer.
+pub const ORDER_NUMBER_CHARS_MAX: usize = 40;
+/// Tickets that are checked by one request: what a device has gathered while it had no network.
+pub const SCANS_MAX: usize = 500;
+/// The body of such a request, in bytes: so many of the longest codes.
+pub const SCANS_BYTES_MAX: usize = 1 << 20;
+/// How far the clock of a door's device may be ahead.
+pub const DOOR_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// How long ago a device may have let somebody in without telling: two days of a festival without a network.
+pub const DOOR_OFFLINE_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+/// Characters of a door's name, and of the reason why a check-in is taken back.
+pub const DOOR_TEXT_CHARS_MAX: usize = 200;
+/// A pass for a door is good so many hours, at most: a festival's week.
+pub const PASS_HOURS_MAX: i32 = 7 * 24;
+/// Tickets that are drawn at once: each takes a core for some milliseconds.
+pub const DRAWINGS_MAX: usize = 2;

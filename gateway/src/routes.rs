@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::layers::{self, Capacity};
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, queue, users, webhooks};
+use crate::{bookings, events, health, queue, tickets, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -31,6 +31,8 @@ use crate::{bookings, events, health, queue, users, webhooks};
         (name = "bookings", description = "Book seats, follow a booking, cancel it"),
         (name = "users", description = "Register, log in, look after one's account"),
         (name = "events", description = "Events and their seats"),
+        (name = "tickets", description = "What gets one in"),
+        (name = "doors", description = "Let people in; with a door pass"),
         (name = "webhooks", description = "For the payment provider"),
         (name = "health", description = "For the platform"),
     ),
@@ -52,6 +54,14 @@ impl Modify for AccessToken {
             .components
             .get_or_insert_default()
             .add_security_scheme("access_token", SecurityScheme::Http(scheme));
+        let pass = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A pass for a door of one event, as `sagaline door-pass` makes it"))
+            .build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("door_pass", SecurityScheme::Http(pass));
     }
 }
 
@@ -109,6 +119,12 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(users::links::confirmation_page, users::links::confirm))
         .routes(routes!(users::links::ask_for_reset))
         .routes(routes!(users::links::reset_page, users::links::reset))
+        .routes(routes!(tickets::orders::look_up))
+        .routes(routes!(tickets::routes::list))
+        .routes(routes!(tickets::routes::document))
+        .routes(routes!(tickets::routes::keys))
+        .routes(routes!(tickets::doors::check_in, tickets::doors::progress))
+        .routes(routes!(tickets::doors::undo))
         .routes(routes!(webhooks::route::stripe))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

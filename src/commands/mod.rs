@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod control;
+pub mod door_pass;
 pub mod operator;
 pub mod places;
 pub mod saga;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Schedule(_)
         | Command::Audit(_)
         | Command::Operator(_)
+        | Command::DoorPass(_)
         | Command::Campaign(_)
         | Command::Approval(_)
         | Command::Stuck(_)
@@ -74,6 +76,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Operator(command) => {
             let settings = load(&global, command.flags())?;
             runtime()?.block_on(operator::run(&global, command, settings))
+        }
+        Command::DoorPass(args) => {
+            let settings = load(&global, args.database.flags())?;
+            runtime()?.block_on(door_pass::run(&global, args, settings))
         }
         Command::Dev(args) => {
             let settings = load(&global, Flags::new())?;

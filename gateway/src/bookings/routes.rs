@@ -328,7 +328,7 @@ fn too_late(status: BookingStatus) -> Problem {
 }
 
 /// The saga of a booking that this buyer may see; somebody else's is as good as none.
-async fn find(app: &App, buyer: &Buyer, id: &str) -> Result<SagaDetail, Problem> {
+pub async fn find(app: &App, buyer: &Buyer, id: &str) -> Result<SagaDetail, Problem> {
     let id: SagaId = id.parse().map_err(|_| no_booking())?;
     let saga = app.engine().get(id).await?;
     // The engine runs other workflows too; theirs are no bookings.

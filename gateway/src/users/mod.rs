@@ -14,13 +14,13 @@ pub mod id;
 pub mod identify;
 pub mod links;
 pub mod outbox;
+pub mod random;
+pub mod request;
 pub mod sessions;
 
 mod attempts;
 mod page;
 mod password;
-mod random;
-mod request;
 mod store;
 mod token;
 

@@ -9,6 +9,7 @@ mod events;
 mod overload;
 mod platform;
 mod shop;
+mod tickets;
 mod users;
 mod waiting;
 mod webhooks;
