@@ -27,8 +27,8 @@ pub(super) async fn close(pool: &PgPool, event: &str, cancellation: Uuid, reason
              returning id
          )
          insert into ticketing.event_cancellations as c (event_id, cancellation_id, reason)
-         select id, $2, $3 from closed
-         on conflict (event_id) do update set reason = c.reason
+         select $1, $2, $3 from closed
+         on conflict (event_id) do update set reason = c.reason where c.event_id = $1
          returning cancellation_id",
     )
     .bind(event)

@@ -76,7 +76,9 @@ pub fn redacted(topic: &str, data: &Value) -> Value {
     let mut data = data.clone();
     if let Some(members) = data.as_object_mut() {
         members.insert("reason".to_owned(), json!(seen.code));
-        members.insert("message".to_owned(), json!(seen.message));
+        if let Some(message) = members.get_mut("message") {
+            *message = json!(seen.message);
+        }
     }
     data
 }
