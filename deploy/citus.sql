@@ -26,6 +26,9 @@ select create_distributed_table('saga.start_keys', 'key', colocate_with => 'none
 select create_distributed_table('ticketing.seats', 'event_id');
 select create_distributed_table('ticketing.holds', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.event_buyers', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.refunds', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.event_cancellations', 'event_id', colocate_with => 'ticketing.seats');
+select create_distributed_table('ticketing.event_cancellation_items', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.waiting_rooms', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.queue_places', 'event_id', colocate_with => 'ticketing.seats');
 select create_distributed_table('ticketing.queue_turns', 'event_id', colocate_with => 'ticketing.seats');

@@ -93,6 +93,33 @@ begin
 end
 $$;
 
+CREATE FUNCTION ticketing.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    raise exception 'what is in the ledger stays: write another transaction' using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION ticketing.require_balance() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+    wrong text;
+begin
+    select transaction_id into wrong from added group by transaction_id, currency having sum(amount_cents) <> 0 limit 1;
+    if found then
+        raise exception 'ledger transaction % does not balance', wrong using errcode = 'check_violation';
+    end if;
+    -- In place of a foreign key, which would lock these few rows for every payment.
+    select account into wrong from added where account not in (select id from ticketing.ledger_accounts) limit 1;
+    if found then
+        raise exception 'the ledger has no account %', wrong using errcode = 'foreign_key_violation';
+    end if;
+    return null;
+end
+$$;
+
 CREATE TABLE ops.api_tokens (
     id bigint NOT NULL,
     user_id bigint NOT NULL,
@@ -559,6 +586,30 @@ CREATE TABLE ticketing.event_buyers (
     CONSTRAINT event_buyers_user_id_check CHECK ((user_id <> ''::text))
 );
 
+CREATE TABLE ticketing.event_cancellation_items (
+    event_id text NOT NULL,
+    booking_id uuid NOT NULL,
+    status text DEFAULT 'due'::text NOT NULL,
+    deed text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    done_at timestamp with time zone,
+    CONSTRAINT event_cancellation_items_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT event_cancellation_items_check CHECK (((status = 'done'::text) = (done_at IS NOT NULL))),
+    CONSTRAINT event_cancellation_items_deed_check CHECK ((deed = ANY (ARRAY['refund'::text, 'cancel'::text]))),
+    CONSTRAINT event_cancellation_items_status_check CHECK ((status = ANY (ARRAY['due'::text, 'begun'::text, 'done'::text])))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE ticketing.event_cancellations (
+    event_id text NOT NULL,
+    cancellation_id uuid NOT NULL,
+    reason text NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT event_cancellations_event_id_check CHECK ((event_id <> ''::text))
+);
+
 CREATE TABLE ticketing.events (
     id text NOT NULL,
     name text NOT NULL,
@@ -572,10 +623,12 @@ CREATE TABLE ticketing.events (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     seats_per_buyer_max integer,
+    refund_hours integer DEFAULT 48,
     CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
     CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT events_id_check CHECK ((id <> ''::text)),
     CONSTRAINT events_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT events_refund_hours_check CHECK ((refund_hours >= 0)),
     CONSTRAINT events_seats_per_buyer_max_check CHECK ((seats_per_buyer_max > 0)),
     CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'closed'::text, 'cancelled'::text])))
 );
@@ -612,6 +665,29 @@ END)),
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE ticketing.ledger_accounts (
+    id text NOT NULL,
+    kind text NOT NULL,
+    description text NOT NULL,
+    CONSTRAINT ledger_accounts_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT ledger_accounts_kind_check CHECK ((kind = ANY (ARRAY['asset'::text, 'income'::text, 'contra_income'::text, 'expense'::text])))
+);
+
+CREATE TABLE ticketing.ledger_entries (
+    transaction_id text NOT NULL,
+    account text NOT NULL,
+    booking_id uuid NOT NULL,
+    reference text NOT NULL,
+    currency text NOT NULL,
+    amount_cents bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ledger_entries_amount_cents_check CHECK ((amount_cents <> 0)),
+    CONSTRAINT ledger_entries_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT ledger_entries_reference_check CHECK ((reference <> ''::text)),
+    CONSTRAINT ledger_entries_transaction_id_check CHECK ((transaction_id <> ''::text))
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.1');
+
 CREATE TABLE ticketing.notifications_sent (
     key text NOT NULL,
     booking_id uuid,
@@ -634,6 +710,40 @@ CREATE TABLE ticketing.notifications_sent (
 )
 WITH (fillfactor='80');
 
+CREATE TABLE ticketing.payment_differences (
+    reference text NOT NULL,
+    kind text NOT NULL,
+    booking_id uuid,
+    ours_cents bigint,
+    theirs_cents bigint,
+    found_by uuid NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL,
+    status text DEFAULT 'new'::text NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    settled_at timestamp with time zone,
+    CONSTRAINT payment_differences_check CHECK (((status = 'settled'::text) = (settled_at IS NOT NULL))),
+    CONSTRAINT payment_differences_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'refund'::text]))),
+    CONSTRAINT payment_differences_reference_check CHECK ((reference <> ''::text)),
+    CONSTRAINT payment_differences_status_check CHECK ((status = ANY (ARRAY['new'::text, 'open'::text, 'settled'::text])))
+);
+
+CREATE TABLE ticketing.payment_refunds (
+    refund_id uuid NOT NULL,
+    payment_key text NOT NULL,
+    amount_cents bigint NOT NULL,
+    asked integer DEFAULT 1 NOT NULL,
+    refused integer DEFAULT 0 NOT NULL,
+    provider_id text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    refunded_at timestamp with time zone,
+    CONSTRAINT payment_refunds_amount_cents_check CHECK ((amount_cents > 0)),
+    CONSTRAINT payment_refunds_asked_check CHECK ((asked > 0)),
+    CONSTRAINT payment_refunds_check CHECK (((refused >= 0) AND (refused <= asked))),
+    CONSTRAINT payment_refunds_check1 CHECK (((provider_id IS NULL) = (refunded_at IS NULL))),
+    CONSTRAINT payment_refunds_provider_id_check CHECK ((provider_id <> ''::text))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1');
+
 CREATE TABLE ticketing.payments (
     key text NOT NULL,
     booking_id uuid NOT NULL,
@@ -648,15 +758,17 @@ CREATE TABLE ticketing.payments (
     refunded_cents bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    client_secret text,
     CONSTRAINT payments_amount_cents_check CHECK ((amount_cents > 0)),
     CONSTRAINT payments_check CHECK (((refunded_cents >= 0) AND (refunded_cents <= amount_cents))),
     CONSTRAINT payments_check1 CHECK (((status <> ALL (ARRAY['confirming'::text, 'pending'::text, 'succeeded'::text, 'refunded'::text])) OR (intent_id IS NOT NULL))),
     CONSTRAINT payments_check2 CHECK (((status = 'failed'::text) = (failure IS NOT NULL))),
-    CONSTRAINT payments_check3 CHECK (((status = 'refunded'::text) = (refunded_cents > 0))),
+    CONSTRAINT payments_client_secret_check CHECK (((client_secret IS NULL) OR (status = 'pending'::text))),
     CONSTRAINT payments_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT payments_intent_id_check CHECK ((intent_id <> ''::text)),
     CONSTRAINT payments_key_check CHECK ((key <> ''::text)),
     CONSTRAINT payments_refund_attempt_check CHECK ((refund_attempt > 0)),
+    CONSTRAINT payments_refunded_check CHECK (((status <> 'refunded'::text) OR (refunded_cents > 0))),
     CONSTRAINT payments_status_check CHECK ((status = ANY (ARRAY['new'::text, 'confirming'::text, 'pending'::text, 'succeeded'::text, 'refunded'::text, 'failed'::text, 'canceled'::text])))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
@@ -681,6 +793,47 @@ CREATE TABLE ticketing.queue_turns (
     CONSTRAINT queue_turns_admitted_check CHECK ((admitted > 0))
 )
 WITH (fillfactor='50');
+
+CREATE TABLE ticketing.reconciliation_seen (
+    id uuid NOT NULL,
+    reference text NOT NULL,
+    CONSTRAINT reconciliation_seen_reference_check CHECK ((reference <> ''::text))
+);
+
+CREATE TABLE ticketing.reconciliations (
+    id uuid NOT NULL,
+    from_at timestamp with time zone NOT NULL,
+    until_at timestamp with time zone NOT NULL,
+    phase text DEFAULT 'payments'::text NOT NULL,
+    cursor text,
+    payments bigint DEFAULT 0 NOT NULL,
+    refunds bigint DEFAULT 0 NOT NULL,
+    differences bigint DEFAULT 0 NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT reconciliations_check CHECK ((from_at < until_at)),
+    CONSTRAINT reconciliations_check1 CHECK (((phase = 'done'::text) = (finished_at IS NOT NULL))),
+    CONSTRAINT reconciliations_differences_check CHECK ((differences >= 0)),
+    CONSTRAINT reconciliations_payments_check CHECK ((payments >= 0)),
+    CONSTRAINT reconciliations_phase_check CHECK ((phase = ANY (ARRAY['payments'::text, 'refunds'::text, 'ours'::text, 'done'::text]))),
+    CONSTRAINT reconciliations_refunds_check CHECK ((refunds >= 0))
+);
+
+CREATE TABLE ticketing.refunds (
+    event_id text NOT NULL,
+    booking_id uuid NOT NULL,
+    refund_id uuid NOT NULL,
+    seat_ids text[] NOT NULL,
+    amount_cents bigint NOT NULL,
+    seats_left integer NOT NULL,
+    returned_at timestamp with time zone DEFAULT now() NOT NULL,
+    refunded_at timestamp with time zone,
+    CONSTRAINT refunds_amount_cents_check CHECK ((amount_cents >= 0)),
+    CONSTRAINT refunds_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT refunds_seat_ids_check CHECK ((cardinality(seat_ids) > 0)),
+    CONSTRAINT refunds_seats_left_check CHECK ((seats_left >= 0))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1');
 
 CREATE TABLE ticketing.seats (
     event_id text NOT NULL,
@@ -870,14 +1023,35 @@ ALTER TABLE ONLY ticketing.accounts
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
 
+ALTER TABLE ONLY ticketing.event_cancellation_items
+    ADD CONSTRAINT event_cancellation_items_pkey PRIMARY KEY (event_id, booking_id);
+
+ALTER TABLE ONLY ticketing.event_cancellations
+    ADD CONSTRAINT event_cancellations_pkey PRIMARY KEY (event_id);
+
 ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.holds
     ADD CONSTRAINT holds_pkey PRIMARY KEY (event_id, booking_id);
 
+ALTER TABLE ONLY ticketing.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.ledger_entries
+    ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (transaction_id, account);
+
 ALTER TABLE ONLY ticketing.notifications_sent
     ADD CONSTRAINT notifications_sent_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY ticketing.payment_differences
+    ADD CONSTRAINT payment_differences_pkey PRIMARY KEY (reference);
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_pkey PRIMARY KEY (refund_id);
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_provider_id_key UNIQUE (provider_id);
 
 ALTER TABLE ONLY ticketing.payments
     ADD CONSTRAINT payments_intent_id_key UNIQUE (intent_id);
@@ -890,6 +1064,15 @@ ALTER TABLE ONLY ticketing.queue_places
 
 ALTER TABLE ONLY ticketing.queue_turns
     ADD CONSTRAINT queue_turns_pkey PRIMARY KEY (event_id, until);
+
+ALTER TABLE ONLY ticketing.reconciliation_seen
+    ADD CONSTRAINT reconciliation_seen_pkey PRIMARY KEY (id, reference);
+
+ALTER TABLE ONLY ticketing.reconciliations
+    ADD CONSTRAINT reconciliations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (event_id, booking_id, refund_id);
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_pkey PRIMARY KEY (event_id, seat_id);
@@ -978,11 +1161,21 @@ CREATE INDEX account_links_by_account ON ticketing.account_links USING btree (ac
 
 CREATE INDEX account_links_by_expiry ON ticketing.account_links USING btree (expires_at);
 
+CREATE INDEX event_cancellation_items_due ON ticketing.event_cancellation_items USING btree (next_attempt_at) WHERE (status = 'due'::text);
+
+CREATE INDEX event_cancellation_items_open ON ticketing.event_cancellation_items USING btree (event_id, booking_id) WHERE (status <> 'done'::text);
+
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
 CREATE UNIQUE INDEX holds_by_confirmation_number ON ticketing.holds USING btree (confirmation_number, event_id);
 
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
+
+CREATE INDEX ledger_entries_by_time ON ticketing.ledger_entries USING brin (at);
+
+CREATE INDEX payment_differences_due ON ticketing.payment_differences USING btree (next_attempt_at) WHERE (status = 'new'::text);
+
+CREATE INDEX payment_refunds_by_payment ON ticketing.payment_refunds USING btree (payment_key);
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 
@@ -1003,6 +1196,10 @@ CREATE INDEX webhook_inbox_finished ON ticketing.webhook_inbox USING btree (fini
 ALTER INDEX saga.journal_pkey ATTACH PARTITION saga.journal_other_pkey;
 
 CREATE TRIGGER complete_audit AFTER INSERT ON saga.journal FOR EACH ROW WHEN ((starts_with(new.event, '{"event":"command"'::text) OR starts_with(new.event, '{"event":"signal","id":"operator:'::text))) EXECUTE FUNCTION ops.complete_audit();
+
+CREATE TRIGGER ledger_entries_balance AFTER INSERT ON ticketing.ledger_entries REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION ticketing.require_balance();
+
+CREATE TRIGGER ledger_entries_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON ticketing.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION ticketing.refuse_change();
 
 ALTER TABLE ONLY ops.api_tokens
     ADD CONSTRAINT api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES ops.users(id) ON DELETE CASCADE;
@@ -1031,8 +1228,17 @@ ALTER TABLE ONLY ticketing.account_events
 ALTER TABLE ONLY ticketing.account_links
     ADD CONSTRAINT account_links_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY ticketing.event_cancellation_items
+    ADD CONSTRAINT event_cancellation_items_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.event_cancellations(event_id);
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_payment_key_fkey FOREIGN KEY (payment_key) REFERENCES ticketing.payments(key);
+
 ALTER TABLE ONLY ticketing.queue_turns
     ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.reconciliation_seen
+    ADD CONSTRAINT reconciliation_seen_id_fkey FOREIGN KEY (id) REFERENCES ticketing.reconciliations(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ticketing.seats
     ADD CONSTRAINT seats_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

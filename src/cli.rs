@@ -227,7 +227,7 @@ pub struct Gateway {
 pub struct Worker {
     #[command(subcommand)]
     pub command: Option<WorkerCommand>,
-    /// Whose work to do: any of seats, payments, notifications, reference.
+    /// Whose work to do: any of seats, payments, refunds, notifications, reference.
     #[arg(long, value_delimiter = ',', required = true, value_name = "QUEUE,…")]
     pub queues: Vec<String>,
     /// Activities at work at once, per queue.

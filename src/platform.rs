@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use activities::notifications::{self, MailConfig, Mailer};
-use activities::payments::{PaymentsConfig, register_payments};
+use activities::payments::{PaymentsConfig, register_payments, register_refunds};
 use activities::seats::seed::EventSeed;
-use activities::{Registry, accounts, reference, seats};
+use activities::{Registry, accounts, events, reference, seats};
 use anyhow::Context;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
@@ -18,21 +19,30 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, sweep};
+use workflows::tickets::{account, booking, cancellation, reconciliation, refund, sweep};
 
 use crate::settings::{Problems, Settings};
 use crate::telemetry::Render;
 
 /// The queues of the ticket shop.
-pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "notifications"];
+pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications"];
 /// Every queue that this program has activities for: the shop's, and the benchmark's.
-pub const QUEUES: &[&str] = &["seats", "payments", "notifications", "reference"];
+pub const QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "reference"];
 /// Where Stripe is.
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// The schedule that frees seats which nobody has released.
 const SWEEP_SCHEDULE: &str = "hold-sweep";
 /// How long a hold must be over before the sweep takes its seats back: its own saga comes first.
 const SWEEP_GRACE_SECONDS: u32 = 120;
+
+/// The schedule that compares our ledger with the payment provider's.
+const RECONCILIATION_SCHEDULE: &str = "payment-reconciliation";
+/// It looks at a day, and a bit of the day before, for a payment may take a while from its beginning to its end…
+const RECONCILED_FROM_HOURS: u32 = 26;
+/// …and not at what may be on its way.
+const RECONCILED_UNTIL_HOURS: u32 = 1;
+/// If no orchestrator runs at that time: later is better than a day without.
+const RECONCILIATION_CATCH_UP: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Looks at what is deployed before giving up, when replicas that start together get in each other's way.
 const DEPLOY_ATTEMPTS_MAX: u32 = 5;
@@ -148,6 +158,10 @@ pub fn topics() -> Vec<String> {
         booking::definition(&booking::Durations::default()),
         sweep::definition(),
         account::definition(),
+        refund::definition(&booking::Durations::default()),
+        cancellation::definition(&booking::Durations::default()),
+        reconciliation::definition(),
+        reconciliation::difference(),
     ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
@@ -164,6 +178,10 @@ pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> a
         booking::definition(&durations(settings)),
         sweep::definition(),
         account::definition(),
+        refund::definition(&durations(settings)),
+        cancellation::definition(&durations(settings)),
+        reconciliation::definition(),
+        reconciliation::difference(),
     ];
     for definition in definitions {
         let name = definition.name.clone();
@@ -171,22 +189,37 @@ pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> a
             .await
             .with_context(|| format!("deploying the workflow {name}"))?;
     }
-    let spec = ScheduleSpec {
-        name: SWEEP_SCHEDULE.to_owned(),
-        cron: "* * * * *".to_owned(),
+    let schedule = |name: &str, cron: &str, workflow: &str, input, catch_up| ScheduleSpec {
+        name: name.to_owned(),
+        cron: cron.to_owned(),
         time_zone: "UTC".to_owned(),
-        workflow: sweep::NAME.to_owned(),
+        workflow: workflow.to_owned(),
         version: None,
-        input: json!({ "graceSeconds": SWEEP_GRACE_SECONDS }),
+        input,
         tags: Default::default(),
         overlap: Overlap::Skip,
-        catch_up: std::time::Duration::from_secs(60),
+        catch_up,
         paused: false,
     };
-    match client.create_schedule(spec).await {
-        Ok(_) | Err(ClientError::Conflict { .. }) => Ok(()),
-        Err(error) => Err(error).context("creating the schedule that frees forgotten seats"),
+    let grace = json!({ "graceSeconds": SWEEP_GRACE_SECONDS });
+    let hours = json!({ "fromHours": RECONCILED_FROM_HOURS, "untilHours": RECONCILED_UNTIL_HOURS });
+    for spec in [
+        schedule(SWEEP_SCHEDULE, "* * * * *", sweep::NAME, grace, Duration::from_secs(60)),
+        schedule(
+            RECONCILIATION_SCHEDULE,
+            "15 4 * * *",
+            reconciliation::NAME,
+            hours,
+            RECONCILIATION_CATCH_UP,
+        ),
+    ] {
+        let name = spec.name.clone();
+        match client.create_schedule(spec).await {
+            Ok(_) | Err(ClientError::Conflict { .. }) => (),
+            Err(error) => return Err(error).with_context(|| format!("creating the schedule {name}")),
+        }
     }
+    Ok(())
 }
 
 /// Deploys a definition, as the next version if an earlier one differs (other durations, another release).
@@ -231,7 +264,7 @@ pub fn needs(queues: &[String]) -> Result<Vec<&'static str>, Problems> {
         return Err(Problems(unknown));
     }
     let mut needed = vec!["database.url", "kafka.brokers"];
-    if queues.iter().any(|queue| queue == "payments") {
+    if queues.iter().any(|queue| queue == "payments" || queue == "refunds") {
         needed.push("stripe.api_key");
     }
     if queues.iter().any(|queue| queue == "notifications") {
@@ -246,14 +279,12 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
     for queue in queues {
         match queue.as_str() {
             "seats" => seats::register(&mut registry, pool.clone()),
-            "payments" => {
-                let key = settings.stripe_api_key.as_ref().context("STRIPE_API_KEY is not set")?;
-                let base_url = settings
-                    .stripe_base_url
-                    .clone()
-                    .unwrap_or_else(|| STRIPE_URL.to_owned());
-                let config = PaymentsConfig::new(key.reveal(), base_url);
-                register_payments(&mut registry, config, pool.clone()).context("setting up Stripe's client")?;
+            "payments" => register_payments(&mut registry, payments_config(settings)?, pool.clone())
+                .context("setting up Stripe's client")?,
+            "refunds" => {
+                register_refunds(&mut registry, payments_config(settings)?, pool.clone())
+                    .context("setting up Stripe's client")?;
+                events::register(&mut registry, pool.clone());
             }
             "notifications" => {
                 let url = settings.smtp_url.as_ref().context("SMTP_URL is not set")?;
@@ -270,6 +301,15 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
         }
     }
     Ok(registry)
+}
+
+fn payments_config(settings: &Settings) -> anyhow::Result<PaymentsConfig> {
+    let key = settings.stripe_api_key.as_ref().context("STRIPE_API_KEY is not set")?;
+    let base_url = settings
+        .stripe_base_url
+        .clone()
+        .unwrap_or_else(|| STRIPE_URL.to_owned());
+    Ok(PaymentsConfig::new(key.reveal(), base_url))
 }
 
 /// Loads the demo event, unless it is there.

@@ -76,7 +76,7 @@ async fn it_finds_what_is_wrong_and_nothing_else() {
     assert_eq!(
         rules,
         [
-            "a confirmed booking is paid in full, exactly once",
+            "a confirmed booking is paid in full, exactly once, but for what it has given back",
             "money that was taken and kept belongs to a confirmed booking"
         ]
     );

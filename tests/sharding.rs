@@ -38,11 +38,14 @@ const fn event() -> Home {
 const ACCOUNTS: &str =
     "unique by e-mail address; no transaction spans them and another table, so they may have a server of their own";
 
+/// Why money is not spread.
+const MONEY: &str = "written with its payment, by the same statement";
+
 /// Why mission control's tables are not spread.
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 45] = [
+const HOMES: [(&str, Home); 54] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -87,6 +90,9 @@ const HOMES: [(&str, Home); 45] = [
     ("ticketing.seats", event()),
     ("ticketing.holds", event()),
     ("ticketing.event_buyers", event()),
+    ("ticketing.refunds", event()),
+    ("ticketing.event_cancellations", event()),
+    ("ticketing.event_cancellation_items", event()),
     ("ticketing.waiting_rooms", event()),
     ("ticketing.queue_places", event()),
     ("ticketing.queue_turns", event()),
@@ -117,6 +123,12 @@ const HOMES: [(&str, Home); 45] = [
             "unique by the provider's id too; no transaction spans it and another table, so it may have a server of its own",
         ),
     ),
+    ("ticketing.payment_refunds", Home::OneNode(MONEY)),
+    ("ticketing.ledger_accounts", Home::OneNode(MONEY)),
+    ("ticketing.ledger_entries", Home::OneNode(MONEY)),
+    ("ticketing.reconciliations", Home::OneNode(MONEY)),
+    ("ticketing.reconciliation_seen", Home::OneNode(MONEY)),
+    ("ticketing.payment_differences", Home::OneNode(MONEY)),
     ("ticketing.accounts", Home::OneNode(ACCOUNTS)),
     ("ticketing.sessions", Home::OneNode(ACCOUNTS)),
     ("ticketing.account_links", Home::OneNode(ACCOUNTS)),

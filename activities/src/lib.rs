@@ -1,7 +1,8 @@
-//! What touches the outside: seats, payments, notifications, mails about accounts. Each is an activity that workers run, idempotent by its key.
+//! What touches the outside: seats, payments, events that are called off, notifications, mails about accounts. Each is an activity that workers run, idempotent by its key.
 
 pub mod accounts;
 pub mod activity;
+pub mod events;
 pub mod notifications;
 pub mod payments;
 pub mod reference;

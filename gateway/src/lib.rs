@@ -17,6 +17,7 @@ mod events;
 mod health;
 mod http;
 mod queue;
+mod refunds;
 mod routes;
 mod store;
 mod tickets;
@@ -63,6 +64,7 @@ pub async fn serve(
     let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
     let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
     let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
+    let calling_off = tokio::spawn(refunds::runner::run(app.clone(), shutdown.clone()));
     let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -86,5 +88,6 @@ pub async fn serve(
     looking.await.map_err(std::io::Error::other)?;
     letting_in.await.map_err(std::io::Error::other)?;
     telling.await.map_err(std::io::Error::other)?;
+    calling_off.await.map_err(std::io::Error::other)?;
     served.map_err(std::io::Error::other)?
 }

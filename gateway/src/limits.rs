@@ -224,3 +224,28 @@ pub const DOOR_TEXT_CHARS_MAX: usize = 200;
 pub const PASS_HOURS_MAX: i32 = 7 * 24;
 /// Tickets that are drawn at once: each takes a core for some milliseconds.
 pub const DRAWINGS_MAX: usize = 2;
+/// How long a booking is waited for before it is looked whether its buyer has to authenticate: nearly all are decided by then.
+pub const NEXT_ACTION_AFTER: Duration = Duration::from_secs(2);
+/// How long a refund's seats are waited for when nobody says: it takes milliseconds, unless much is going on.
+pub const REFUND_WAIT: Duration = Duration::from_secs(5);
+/// Characters of the reason for which an event is called off, at most.
+pub const CANCELLATION_REASON_CHARS_MAX: usize = 200;
+/// Bookings of a cancelled event that are taken up together: one request to start their refunds.
+pub const CANCELLATION_BATCH_MAX: i64 = 100;
+/// A batch each that often, for every gateway: 1,000 bookings a second, so that fifty thousand take a minute, and a payment provider that
+/// takes a hundred requests a second is kept busy without many sagas waiting in backoff.
+pub const CANCELLATION_BATCH_EVERY: Duration = Duration::from_millis(100);
+/// Questions and commands about them to the engine at a time.
+pub const CANCELLATION_CONCURRENCY: usize = 16;
+/// How often the list is looked at while there is nothing on it.
+pub const CANCELLATION_IDLE: Duration = Duration::from_secs(1);
+/// How long a batch is one gateway's: longer than its requests take.
+pub const CANCELLATION_LEASE: Duration = Duration::from_secs(60);
+/// How long the first repetition waits; doubles each time.
+pub const CANCELLATION_RETRY: Duration = Duration::from_secs(1);
+/// Not longer than this.
+pub const CANCELLATION_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Differences of payments that are reported together.
+pub const DIFFERENCES_BATCH_MAX: i64 = 100;
+/// How long such a batch is one gateway's.
+pub const DIFFERENCES_LEASE: Duration = Duration::from_secs(60);

@@ -23,6 +23,10 @@ pub struct Options {
     pub anonymous_bookings: bool,
     /// The workflow that publishes what happens to accounts and sends the mails about it.
     pub account_workflow: String,
+    /// The workflow that refunds confirmed bookings.
+    pub refund_workflow: String,
+    /// The workflow that calls an event off.
+    pub cancellation_workflow: String,
     /// Passwords hashed at once.
     pub hashes_max: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -56,6 +60,8 @@ impl Default for Options {
             token_secret: None,
             anonymous_bookings: true,
             account_workflow: workflows::tickets::account::NAME.to_owned(),
+            refund_workflow: workflows::tickets::refund::NAME.to_owned(),
+            cancellation_workflow: workflows::tickets::cancellation::NAME.to_owned(),
             hashes_max: crate::limits::HASHES_MAX,
             trusted_proxies: TrustedProxies::default(),
             inbox_poll_interval: Duration::from_secs(1),

@@ -26,6 +26,8 @@ pub enum Kind {
     NoToken,
     /// Nobody has this address and this password.
     WrongCredentials,
+    /// It is somebody else's to do.
+    Forbidden,
     /// It is not this buyer's turn.
     NotAdmitted,
     /// The thing named in the path does not exist.
@@ -76,6 +78,7 @@ impl Kind {
                 "Wrong address or password",
                 StatusCode::UNAUTHORIZED,
             ),
+            Kind::Forbidden => ("forbidden", "Not yours to do", StatusCode::FORBIDDEN),
             Kind::NotAdmitted => ("not-admitted", "Not your turn", StatusCode::FORBIDDEN),
             Kind::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Kind::NoSuchRoute => ("no-such-route", "No such route", StatusCode::NOT_FOUND),

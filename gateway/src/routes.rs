@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::layers::{self, Capacity};
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, queue, tickets, users, webhooks};
+use crate::{bookings, events, health, queue, refunds, tickets, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -103,6 +103,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(bookings::routes::create))
         .routes(routes!(bookings::routes::show, bookings::routes::delete))
         .routes(routes!(bookings::routes::cancel))
+        .routes(routes!(refunds::routes::refund))
+        .routes(routes!(refunds::cancellation::cancel))
+        .routes(routes!(refunds::cancellation::progress))
         .routes(routes!(events::routes::list))
         .routes(routes!(events::routes::show))
         .routes(routes!(events::routes::seats))

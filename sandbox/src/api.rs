@@ -68,6 +68,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/config", get(read_config).post(change_config))
         .route("/ledger", get(read_ledger))
         .route("/payment_intents/{id}/complete", post(complete_intent))
+        .route("/payment_intents/{id}/authenticate", get(authentication_page))
         .route("/webhooks", get(read_deliveries))
         .route("/events/{id}/resend", post(resend_event));
     Router::new()
@@ -516,6 +517,26 @@ async fn read_ledger(State(shared): State<Shared>, Query(page): Query<LedgerPage
 struct Completion {
     #[serde(default)]
     fail: bool,
+}
+
+/// What the buyer's bank would show: a page with two buttons, which complete the payment or fail its authentication.
+async fn authentication_page(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    let store = shared.store();
+    // Only ids of our own making get into the page.
+    let Some(intent) = store.intent(&id) else {
+        return refuse(&Refusal::no_such(404, "payment_intent", "intent", &id));
+    };
+    let status = intent.standing.status.as_str();
+    let amount = format!("{} minor units of {}", intent.fixed.amount, intent.fixed.currency);
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sandbox: is it you?</title>\
+         <body style=\"font-family: sans-serif; max-width: 30em; margin: 3em auto\">\
+         <h1>Is it you who pays?</h1><p>Payment {id}: {amount}. It is <b>{status}</b>.</p>\
+         <form method=\"post\" action=\"complete\"><button>Yes, it is me</button></form>\
+         <form method=\"post\" action=\"complete?fail=true\"><button>No</button></form></body></html>",
+        id = intent.fixed.id
+    );
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
 /// The buyer authenticates (or, with `?fail=true`, does not), or the bank is done.

@@ -42,6 +42,11 @@ pub enum Benchmark {
     ///
     /// The peak is looked for first; then wishes arrive on a clock at a multiple of it, with the waiting room off.
     Overload(rush::OverloadArgs),
+    /// An event with many confirmed bookings is called off, while the payment provider turns a share of the refunds away.
+    ///
+    /// At the end the sandbox's own ledger is audited: every buyer has the money back exactly once. The last line printed is the result as
+    /// JSON; the exit status says whether the audit agrees.
+    Cancellation(rush::CancellationArgs),
     /// What Postgres must do for the reference workload: its rows, written by a bare set-based loop.
     Limit(LimitArgs),
     /// Postgres' own time for each list page of mission control, over as many sagas as years leave behind.
@@ -99,6 +104,7 @@ pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
         Benchmark::Saga(args) => saga::run(&args, output).await,
         Benchmark::Rush(args) => rush::run(&args, output).await,
         Benchmark::Overload(args) => rush::overload(&args, output).await,
+        Benchmark::Cancellation(args) => rush::cancellation(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
         Benchmark::Lists(args) => lists::run(&args, output).await,
     }

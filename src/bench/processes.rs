@@ -93,6 +93,15 @@ impl Process {
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 
+    /// Kills it, without a chance to finish anything.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("killing {}", self.name))?;
+        self.child
+            .wait()
+            .with_context(|| format!("waiting for {}", self.name))?;
+        Ok(())
+    }
+
     fn stop(&mut self) -> std::io::Result<ExitStatus> {
         // Not yet waited for, so the id can't be anybody else's.
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);

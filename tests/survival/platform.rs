@@ -220,7 +220,10 @@ impl Platform {
                 ),
                 service("worker-seats", &["worker", "--queues", "seats"]),
                 service("worker-payments", &["worker", "--queues", "payments"]),
-                service("worker-all", &["worker", "--queues", "seats,payments,notifications"]),
+                service(
+                    "worker-all",
+                    &["worker", "--queues", "seats,payments,refunds,notifications"],
+                ),
                 service("gateway", &["gateway", "--listen", &listen(gateway_port)]),
             ],
             stripe: service(

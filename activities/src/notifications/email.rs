@@ -113,8 +113,10 @@ pub struct EmailInput {
 pub enum TemplateName {
     /// The tickets are yours.
     BookingConfirmed,
-    /// The booking has ended, the money comes back.
+    /// The booking has ended, or some of its seats were given back; their money comes back.
     BookingCancelled,
+    /// The event was called off.
+    EventCancelled,
 }
 
 impl TemplateName {
@@ -122,6 +124,7 @@ impl TemplateName {
         match self {
             TemplateName::BookingConfirmed => "booking_confirmed",
             TemplateName::BookingCancelled => "booking_cancelled",
+            TemplateName::EventCancelled => "event_cancelled",
         }
     }
 }

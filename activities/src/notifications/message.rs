@@ -63,6 +63,18 @@ struct CancelledHtml<'a> {
     it: &'a Shown,
 }
 
+#[derive(Template)]
+#[template(path = "event_cancelled.txt")]
+struct EventCancelledText<'a> {
+    it: &'a Shown,
+}
+
+#[derive(Template)]
+#[template(path = "event_cancelled.html")]
+struct EventCancelledHtml<'a> {
+    it: &'a Shown,
+}
+
 /// The message's id: the same for every attempt at one effect, so that a repeat is recognised as one.
 pub(super) fn message_id(key: &str, from: &Mailbox) -> String {
     let digest = Sha256::digest(key.as_bytes());
@@ -94,6 +106,11 @@ pub(super) fn compose(
         TemplateName::BookingCancelled => {
             let subject = format!("Your booking for {} was cancelled", it.event);
             (subject, CancelledText { it }.render()?, CancelledHtml { it }.render()?)
+        }
+        TemplateName::EventCancelled => {
+            let subject = format!("{} does not take place", it.event);
+            let text = EventCancelledText { it }.render()?;
+            (subject, text, EventCancelledHtml { it }.render()?)
         }
     };
     let subject: String = subject.chars().take(SUBJECT_CHARS_MAX).collect();

@@ -16,6 +16,11 @@
 //! **Past the key's lifetime** (24 hours) Stripe would take the same request for a new one. The row knows the intent's
 //! id, so it is looked up by that; where there is no row any more, by its metadata ([`PaymentsConfig::key_lifetime`]).
 //!
+//! **Given back by parts.** `payments.give_back` is the refunds' of confirmed bookings, on a queue of their own: an event that is called off
+//! must not stand in the way of those who pay.
+//!
+//! **The ledger** is written by the same statement as the row that says so, for all payments that are made at that moment ([`gathered`]).
+//!
 //! No transaction is open across a call to Stripe.
 
 pub mod classify;
@@ -24,6 +29,9 @@ pub mod provider;
 pub mod transport;
 
 mod charge;
+mod gathered;
+mod give_back;
+mod reconcile;
 mod refund;
 mod settle;
 mod store;
@@ -36,16 +44,21 @@ use sqlx::PgPool;
 use stripe_shared::{PaymentIntent, PaymentIntentStatus};
 
 use crate::activity::{Registry, TaskContext};
+use crate::seats::store::returns::RefundKey;
 use crate::typed::{Failure, Typed};
 use classify::{CallError, Verdict};
 use contract::{CODES, Charged, PaymentInput};
+use gathered::Gathered;
 use provider::Provider;
+use store::refunds::Given;
 use store::{Payment, Status, StoreError};
 
 pub use transport::ConfigError;
 
 /// The queue of the payment activities.
 pub const QUEUE: &str = "payments";
+/// The queue of the activities that give money back for confirmed bookings.
+pub const REFUNDS_QUEUE: &str = "refunds";
 /// How long until a payment that waits for a bank or a buyer is looked at again; a webhook usually comes first.
 const PENDING_CHECK_AFTER: Duration = Duration::from_secs(10);
 
@@ -95,11 +108,7 @@ impl std::fmt::Debug for PaymentsConfig {
 /// # Errors
 /// If the base URL or the key can't be used.
 pub fn register_payments(registry: &mut Registry, config: PaymentsConfig, pool: PgPool) -> Result<(), ConfigError> {
-    let core = Arc::new(Payments {
-        provider: Provider::new(&config)?,
-        pool,
-        key_lifetime: config.key_lifetime,
-    });
+    let core = Arc::new(Payments::new(&config, pool)?);
     registry
         .single(QUEUE, Arc::new(Typed(charge::Charge(core.clone()))))
         .single(QUEUE, Arc::new(Typed(settle::Lookup(core.clone()))))
@@ -108,11 +117,30 @@ pub fn register_payments(registry: &mut Registry, config: PaymentsConfig, pool: 
     Ok(())
 }
 
-/// What the four activities share.
+/// Registers `payments.give_back`, `payments.reconcile` and `payments.check_difference`.
+///
+/// # Errors
+/// If the base URL or the key can't be used.
+pub fn register_refunds(registry: &mut Registry, config: PaymentsConfig, pool: PgPool) -> Result<(), ConfigError> {
+    let core = Arc::new(Payments::new(&config, pool)?);
+    registry
+        .single(REFUNDS_QUEUE, Arc::new(Typed(give_back::GiveBack(core.clone()))))
+        .single(REFUNDS_QUEUE, Arc::new(Typed(reconcile::Reconcile(core.clone()))))
+        .single(REFUNDS_QUEUE, Arc::new(Typed(reconcile::CheckDifference(core))));
+    Ok(())
+}
+
+/// What the activities share.
 struct Payments {
     provider: Provider,
     pool: PgPool,
     key_lifetime: Duration,
+    /// The keys of payments that were made just now.
+    paid: Gathered<String>,
+    /// Refunds that were made just now.
+    given_back: Gathered<Given>,
+    /// The same, for the bookings' side.
+    told_back: Gathered<RefundKey>,
 }
 
 /// How [`Payments::conclude`] is to take an intent that nobody has confirmed (yet).
@@ -125,6 +153,17 @@ enum Unconfirmed {
 }
 
 impl Payments {
+    fn new(config: &PaymentsConfig, pool: PgPool) -> Result<Self, ConfigError> {
+        Ok(Payments {
+            provider: Provider::new(config)?,
+            pool,
+            key_lifetime: config.key_lifetime,
+            paid: Gathered::default(),
+            given_back: Gathered::default(),
+            told_back: Gathered::default(),
+        })
+    }
+
     /// Writes down where an intent stands, and says what that means for the step.
     async fn conclude(
         &self,
@@ -134,11 +173,15 @@ impl Payments {
     ) -> Result<Charged, Failure> {
         match &intent.status {
             PaymentIntentStatus::Succeeded => {
-                self.note(store::succeeded(&self.pool, &payment.key).await);
+                self.paid(&payment.key).await?;
                 Ok(Charged::succeeded(intent.id.as_str(), intent.amount_received))
             }
             PaymentIntentStatus::Processing | PaymentIntentStatus::RequiresAction => {
-                store::pending(&self.pool, &payment.key).await.map_err(unanswered)?;
+                let secret = intent.client_secret.as_deref();
+                let secret = secret.filter(|_| intent.status == PaymentIntentStatus::RequiresAction);
+                store::pending(&self.pool, &payment.key, secret)
+                    .await
+                    .map_err(unanswered)?;
                 Err(pending(intent))
             }
             // It was being closed because Stripe had failed, and the answer to that was lost as well.
@@ -176,6 +219,16 @@ impl Payments {
         }
     }
 
+    /// Writes down that a payment was made, with all others that are made at this moment. Unless that is written it isn't said,
+    /// for nobody would look again, and the ledger would go without it.
+    async fn paid(&self, key: &str) -> Result<(), Failure> {
+        let write = |keys: Vec<String>| async move { store::succeeded(&self.pool, &keys).await };
+        self.paid
+            .write(key.to_owned(), write)
+            .await
+            .map_err(|error| unanswered_text(&error))
+    }
+
     /// Cancels a payment whose confirmation may still be under way, and only then reports `failure`.
     async fn close(&self, payment: &Payment, failure: Failure) -> Result<Charged, Failure> {
         let Some(intent) = payment.intent_id.as_deref() else {
@@ -187,7 +240,7 @@ impl Payments {
                 Verdict::OtherState => match self.provider.retrieve(intent).await {
                     Ok(found) if found.status == PaymentIntentStatus::Canceled => self.fail(payment, failure).await,
                     Ok(found) if found.status == PaymentIntentStatus::Succeeded => {
-                        self.note(store::succeeded(&self.pool, &payment.key).await);
+                        self.paid(&payment.key).await?;
                         Ok(Charged::succeeded(found.id.as_str(), found.amount_received))
                     }
                     Ok(found) if found.status == PaymentIntentStatus::Processing => Err(pending(&found)),
@@ -270,11 +323,11 @@ fn settled(payment: &Payment) -> Option<Result<Charged, Failure>> {
     }
 }
 
+/// Without the client secret, which is the buyer's: all of this is kept in the saga's journal.
 fn pending(intent: &PaymentIntent) -> Failure {
     let details = json!({
         "paymentId": intent.id.as_str(),
         "status": intent.status.as_str(),
-        "clientSecret": intent.client_secret,
     });
     Failure::Pending {
         check_after: PENDING_CHECK_AFTER,
@@ -311,6 +364,10 @@ fn unknown(why: impl std::fmt::Display) -> Failure {
 
 /// Nothing can be said without the database: an earlier attempt may have got through.
 fn unanswered(error: StoreError) -> Failure {
+    unanswered_text(&error.to_string())
+}
+
+fn unanswered_text(error: &str) -> Failure {
     Failure::Unknown {
         message: format!("the payments' database did not answer: {error}"),
     }

@@ -72,7 +72,14 @@ impl Payments {
         let key = format!("{}/refund/{}", payment.key, payment.refund_attempt);
         match self.provider.refund(intent, input, &key).await {
             Ok(refund) if is_good(&refund) => {
-                self.note(store::refunded(&self.pool, &payment.key, refund.id.as_str(), refund.amount).await);
+                let mut given = vec![(refund.id.as_str().to_owned(), refund.amount)];
+                // What else has gone back, by parts.
+                if payment.refunded_cents > 0 {
+                    given = good(&self.provider.refunds(intent).await.map_err(unknown)?);
+                }
+                store::refunded(&self.pool, &payment.key, &given)
+                    .await
+                    .map_err(unanswered)?;
                 Ok(done(intent, Some(refund.id.as_str()), refund.amount))
             }
             Ok(refund) => {
@@ -107,12 +114,14 @@ impl Payments {
     /// Somebody refunded it before: an earlier attempt whose answer was lost, or a person.
     async fn refunded_already(&self, payment: &Payment, intent: &str) -> Result<Refunded, Failure> {
         let refunds = self.provider.refunds(intent).await.map_err(unknown)?;
-        let good: Vec<_> = refunds.iter().filter(|refund| is_good(refund)).collect();
-        let cents: i64 = good.iter().map(|refund| refund.amount).sum();
-        match good.first() {
-            Some(latest) if cents >= payment.amount_cents => {
-                self.note(store::refunded(&self.pool, &payment.key, latest.id.as_str(), cents).await);
-                Ok(done(intent, Some(latest.id.as_str()), cents))
+        let given = good(&refunds);
+        let cents: i64 = given.iter().map(|(_, cents)| cents).sum();
+        match given.first() {
+            Some((latest, _)) if cents >= payment.amount_cents => {
+                store::refunded(&self.pool, &payment.key, &given)
+                    .await
+                    .map_err(unanswered)?;
+                Ok(done(intent, Some(latest.as_str()), cents))
             }
             Some(_) | None => {
                 self.next_attempt(payment).await?;
@@ -133,8 +142,15 @@ impl Payments {
     }
 }
 
+/// Those that give the money back, and how much each.
+fn good(refunds: &[stripe_shared::Refund]) -> Vec<(String, i64)> {
+    let good = refunds.iter().filter(|refund| is_good(refund));
+    good.map(|refund| (refund.id.as_str().to_owned(), refund.amount))
+        .collect()
+}
+
 /// A pending refund is on its way; Stripe sends it again by itself.
-fn is_good(refund: &stripe_shared::Refund) -> bool {
+pub(super) fn is_good(refund: &stripe_shared::Refund) -> bool {
     matches!(refund.status.as_deref(), Some("succeeded" | "pending"))
 }
 

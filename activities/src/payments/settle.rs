@@ -114,7 +114,7 @@ impl Payments {
         let found = self.provider.retrieve(intent).await.map_err(unknown)?;
         match &found.status {
             PaymentIntentStatus::Succeeded => {
-                self.note(store::succeeded(&self.pool, &payment.key).await);
+                self.paid(&payment.key).await?;
                 Ok(Settled::Charged(payment))
             }
             PaymentIntentStatus::Canceled => {

@@ -1,5 +1,8 @@
 //! All SQL about payments. One statement each, in autocommit; `updated_at` is for people.
 
+pub(super) mod reconcile;
+pub(super) mod refunds;
+
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
@@ -171,30 +174,45 @@ pub(super) async fn confirm_spent(pool: &PgPool, key: &str) -> Result<(), StoreE
     sqlx::query(sql).bind(key).execute(pool).await.map(drop)
 }
 
-/// The bank or the buyer is at it.
-pub(super) async fn pending(pool: &PgPool, key: &str) -> Result<(), StoreError> {
-    let sql = "update ticketing.payments set status = 'pending', updated_at = now()
-               where key = $1 and status = 'confirming'";
-    sqlx::query(sql).bind(key).execute(pool).await.map(drop)
+/// The bank is at it; or the buyer is, who needs the secret.
+pub(super) async fn pending(pool: &PgPool, key: &str, client_secret: Option<&str>) -> Result<(), StoreError> {
+    let sql = "update ticketing.payments set status = 'pending', client_secret = $2, updated_at = now()
+               where key = $1 and (status = 'confirming' or status = 'pending' and client_secret is distinct from $2)";
+    sqlx::query(sql)
+        .bind(key)
+        .bind(client_secret)
+        .execute(pool)
+        .await
+        .map(drop)
 }
 
-/// It is paid.
-pub(super) async fn succeeded(pool: &PgPool, key: &str) -> Result<(), StoreError> {
-    let sql = "update ticketing.payments set status = 'succeeded', updated_at = now()
-               where key = $1 and status in ('confirming', 'pending')";
-    sqlx::query(sql).bind(key).execute(pool).await.map(drop)
+/// They are paid: so the ledger says as well.
+pub(super) async fn succeeded(pool: &PgPool, keys: &[String]) -> Result<(), StoreError> {
+    let sql = "with paid as (
+                   update ticketing.payments p
+                   set status = 'succeeded', client_secret = null, updated_at = now()
+                   from (select key from ticketing.payments
+                         where key = any($1) and status in ('confirming', 'pending') order by key for update) l
+                   where p.key = l.key
+                   returning p.key, p.booking_id, p.intent_id, p.currency, p.amount_cents
+               )
+               insert into ticketing.ledger_entries (transaction_id, account, booking_id, reference, currency, amount_cents)
+               select 'payment/' || p.intent_id, e.account, p.booking_id, p.intent_id, p.currency, e.sign * p.amount_cents
+               from paid p cross join (values ('provider', 1), ('sales', -1)) as e (account, sign)
+               on conflict do nothing";
+    sqlx::query(sql).bind(keys).execute(pool).await.map(drop)
 }
 
 /// It will never be paid, because of `failure`.
 pub(super) async fn failed(pool: &PgPool, key: &str, failure: &Value) -> Result<(), StoreError> {
-    let sql = "update ticketing.payments set status = 'failed', failure = $2, updated_at = now()
+    let sql = "update ticketing.payments set status = 'failed', failure = $2, client_secret = null, updated_at = now()
                where key = $1 and status in ('new', 'confirming', 'pending')";
     sqlx::query(sql).bind(key).bind(failure).execute(pool).await.map(drop)
 }
 
 /// It will never be paid, because somebody gave it up.
 pub(super) async fn canceled(pool: &PgPool, key: &str) -> Result<(), StoreError> {
-    let sql = "update ticketing.payments set status = 'canceled', updated_at = now()
+    let sql = "update ticketing.payments set status = 'canceled', client_secret = null, updated_at = now()
                where key = $1 and status in ('new', 'confirming', 'pending')";
     sqlx::query(sql).bind(key).execute(pool).await.map(drop)
 }
@@ -206,14 +224,30 @@ pub(super) async fn next_refund_attempt(pool: &PgPool, key: &str, spent: i32) ->
     sqlx::query(sql).bind(key).bind(spent).execute(pool).await.map(drop)
 }
 
-/// The money has gone back.
-pub(super) async fn refunded(pool: &PgPool, key: &str, refund: &str, cents: i64) -> Result<(), StoreError> {
-    let sql = "update ticketing.payments
-               set status = 'refunded', refund_id = $2, refunded_cents = least($3, amount_cents), updated_at = now()
-               where key = $1 and status in ('confirming', 'pending', 'succeeded')";
+/// All of the money has gone back, by these refunds (the provider's ids and what each gave back), the latest first. Nothing may
+/// have been known of the payment itself: then the ledger is told of it now.
+pub(super) async fn refunded(pool: &PgPool, key: &str, refunds: &[(String, i64)]) -> Result<(), StoreError> {
+    let sql = "with given as (
+                   select * from unnest($2::text[], $3::int8[]) with ordinality as r (refund_id, cents, place)
+               ), back as (
+                   update ticketing.payments
+                   set status = 'refunded', client_secret = null, updated_at = now(),
+                       refund_id = (select refund_id from given where place = 1),
+                       refunded_cents = least((select sum(cents) from given), amount_cents)
+                   where key = $1 and status in ('confirming', 'pending', 'succeeded')
+                   returning key, booking_id, intent_id, currency, amount_cents
+               )
+               insert into ticketing.ledger_entries (transaction_id, account, booking_id, reference, currency, amount_cents)
+               select 'payment/' || b.intent_id, e.account, b.booking_id, b.intent_id, b.currency, e.sign * b.amount_cents
+               from back b cross join (values ('provider', 1), ('sales', -1)) as e (account, sign)
+               union all
+               select 'refund/' || g.refund_id, e.account, b.booking_id, g.refund_id, b.currency, e.sign * g.cents
+               from back b cross join given g cross join (values ('refunds', 1), ('provider', -1)) as e (account, sign)
+               on conflict do nothing";
+    let (ids, cents): (Vec<&str>, Vec<i64>) = refunds.iter().map(|(id, cents)| (id.as_str(), *cents)).unzip();
     sqlx::query(sql)
         .bind(key)
-        .bind(refund)
+        .bind(ids)
         .bind(cents)
         .execute(pool)
         .await

@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::contract::{ConfirmInput, Confirmed, HOLD_RELEASED, NOT_RESERVED, SEATS_LOST, rfc3339};
-use super::plan::{self, Claim, Confirmation};
+use super::plan::{self, Claim, Confirmation, Hold, Holds};
 use super::store::{self, StoreError, buyers};
 use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
 use crate::activity::TaskContext;
@@ -63,6 +63,33 @@ fn request(input: ConfirmInput) -> Result<Claim, Failure> {
     Ok(Claim::new(input.event_id, input.booking_id, input.seat_ids))
 }
 
+/// Seats that a hold had lost are not sold again for an event that was called off since: whoever looks after its bookings may be done.
+async fn keep_out(
+    connection: &mut PgConnection,
+    claims: &[&Claim],
+    holds: &Holds,
+    plan: &mut [Confirmation],
+) -> Result<(), StoreError> {
+    let comes_back = |(claim, decided): (&&Claim, &Confirmation)| {
+        let is_over = matches!(holds.get(&claim.hold), Some(Hold::Released { .. }));
+        is_over && matches!(decided, Confirmation::Sell { .. })
+    };
+    let back: Vec<bool> = claims.iter().zip(plan.iter()).map(comes_back).collect();
+    if !back.contains(&true) {
+        return Ok(());
+    }
+    let events: Vec<&str> = claims.iter().map(|claim| claim.hold.event_id.as_str()).collect();
+    let called_off = store::called_off(connection, &events).await?;
+    for ((claim, decided), _) in claims.iter().zip(plan).zip(back).filter(|(_, back)| *back) {
+        if called_off.contains(&claim.hold.event_id) {
+            *decided = Confirmation::Lost {
+                seat_ids: claim.seat_ids.clone(),
+            };
+        }
+    }
+    Ok(())
+}
+
 async fn confirm(pool: &PgPool, claims: &[&Claim]) -> Result<Vec<Answer>, StoreError> {
     let mut transaction = pool.begin().await?;
     let seats = store::lock_seats(&mut transaction, claims).await?;
@@ -74,7 +101,8 @@ async fn confirm(pool: &PgPool, claims: &[&Claim]) -> Result<Vec<Answer>, StoreE
         buyers::lock(&mut transaction, &returning).await?;
         buyers::allowances(&mut *transaction, &returning).await?
     };
-    let plan = plan::confirm(claims, &seats, &holds, &allowances);
+    let mut plan = plan::confirm(claims, &seats, &holds, &allowances);
+    keep_out(&mut transaction, claims, &holds, &mut plan).await?;
     let sellers: Vec<&Claim> = claims
         .iter()
         .zip(&plan)

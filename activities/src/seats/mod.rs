@@ -18,11 +18,12 @@ pub mod confirm;
 pub mod contract;
 pub mod release;
 pub mod reserve;
+pub mod returns;
 pub mod seed;
 pub mod sweep;
 
 mod plan;
-mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
@@ -45,12 +46,13 @@ const TASKS_PER_TRANSACTION_MAX: usize = 500;
 /// Characters of an id, at most.
 const ID_CHARS_MAX: usize = 200;
 
-/// Registers `seats.reserve`, `seats.release`, `seats.confirm` and `seats.sweep`.
+/// Registers `seats.reserve`, `seats.release`, `seats.confirm`, `seats.return` and `seats.sweep`.
 pub fn register(registry: &mut Registry, pool: PgPool) {
     registry
         .batch(QUEUE, Arc::new(TypedBatch(reserve::Reserve::new(pool.clone()))))
         .batch(QUEUE, Arc::new(TypedBatch(release::Release::new(pool.clone()))))
         .batch(QUEUE, Arc::new(TypedBatch(confirm::Confirm::new(pool.clone()))))
+        .batch(QUEUE, Arc::new(TypedBatch(returns::ReturnSeats::new(pool.clone()))))
         .single(QUEUE, Arc::new(Typed(sweep::Sweep::new(pool))));
 }
 

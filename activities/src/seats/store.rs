@@ -2,6 +2,7 @@
 
 pub(super) mod buyers;
 pub(super) mod places;
+pub(crate) mod returns;
 pub(super) mod rules;
 pub(super) mod seeding;
 
@@ -174,7 +175,8 @@ pub(super) struct NewHold<'a> {
 }
 
 /// Makes the holds and takes their seats, which must be locked and free. A booking that got a hold in the meantime
-/// (or a confirmation number that exists) is left out of the answer, and its seats are left alone.
+/// (or a confirmation number that exists), or whose event isn't on sale any more, is left out of the answer, and its seats are left alone.
+/// That the event is looked at here, after the locks, is what `events.close` relies on.
 pub(super) async fn place_holds(connection: &mut PgConnection, holds: &[NewHold<'_>]) -> Result<Holds> {
     let (events, bookings) = hold_keys(holds.iter().map(|hold| &hold.claim.hold));
     let seconds: Vec<f64> = holds.iter().map(|hold| f64::from(hold.hold_seconds)).collect();
@@ -195,6 +197,7 @@ pub(super) async fn place_holds(connection: &mut PgConnection, holds: &[NewHold<
              join (select event_id, booking_id, array_agg(seat_id order by seat_id) as seat_ids
                    from claimed group by event_id, booking_id) c
                on c.event_id = h.event_id and c.booking_id = h.booking_id
+             join ticketing.events e on e.id = h.event_id and e.status = 'on_sale'
              cross join (select date_trunc('milliseconds', statement_timestamp()) as at) t
              order by h.event_id, h.booking_id
              on conflict do nothing
@@ -325,6 +328,12 @@ pub(super) async fn sell_seats(connection: &mut PgConnection, claims: &[&Claim])
     check_count("seats sold", expected, sold)?;
     check_count("holds confirmed", claims.len(), confirmed)?;
     Ok(at)
+}
+
+/// Which of these events were called off.
+pub(super) async fn called_off(executor: impl PgExecutor<'_>, events: &[&str]) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar("select id from ticketing.events where id = any($1) and status = 'cancelled'");
+    Ok(query.bind(events).fetch_all(executor).await?)
 }
 
 /// Holds that were over `grace_seconds` ago and are still there, the oldest first.

@@ -7,5 +7,6 @@ mod contention;
 mod model;
 mod notifications;
 mod reference;
+mod returns;
 mod seats;
 mod support;

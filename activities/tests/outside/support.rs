@@ -101,6 +101,7 @@ impl Theatre {
         seed_demo_event(&database.pool, &event).await.unwrap();
         let mut registry = Registry::new();
         activities::register_seats(&mut registry, database.pool.clone());
+        activities::events::register(&mut registry, database.pool.clone());
         Theatre { database, registry }
     }
 

@@ -4,6 +4,9 @@
 mod cards;
 mod fences;
 mod interleavings;
+mod ledger;
+mod parts;
+mod reconcile;
 mod refunds;
 mod shop;
 mod stripe_mock;

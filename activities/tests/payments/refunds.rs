@@ -31,6 +31,8 @@ async fn refunding_twice_refunds_once() {
         (totals.captured, totals.refunded, totals.refunds),
         (AMOUNT_CENTS, AMOUNT_CENTS, 1)
     );
+    let accounts = ["provider", "sales", "refunds"].map(|account| shop.balance(account));
+    assert_eq!(join_all(accounts).await, [0, -AMOUNT_CENTS, AMOUNT_CENTS]);
 }
 
 #[tokio::test]

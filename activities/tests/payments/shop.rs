@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use activities::payments::{PaymentsConfig, register_payments};
+use activities::payments::{PaymentsConfig, register_payments, register_refunds};
 use activities::{Handler, Registry, TaskContext};
 use sandbox::{Handle, LedgerEntry, Options, Switches};
 use serde_json::{Value, json};
@@ -48,6 +48,13 @@ impl Shop {
         }
     }
 
+    pub async fn run_on(&self, queue: &str, activity: &str, context: &TaskContext, input: Value) -> Outcome {
+        let Some(Handler::Single(activity)) = self.registry.get(queue, activity) else {
+            panic!("no {activity}")
+        };
+        activity.run(context, input).await
+    }
+
     pub async fn run(&self, activity: &str, context: &TaskContext, input: Value) -> Outcome {
         run(&self.registry, activity, context, input).await
     }
@@ -60,6 +67,19 @@ impl Shop {
             .into_iter()
             .filter(|intent| intent.metadata.get("bookingId") == Some(&booking))
             .collect()
+    }
+
+    /// What the buyer's browser needs to authenticate.
+    pub async fn client_secret(&self, booking: Uuid) -> Option<String> {
+        let secret = sqlx::query_scalar("select client_secret from ticketing.payments where booking_id = $1");
+        secret.bind(booking).fetch_one(&self.database.pool).await.unwrap()
+    }
+
+    /// The sum of an account in our ledger.
+    pub async fn balance(&self, account: &str) -> i64 {
+        let sum = "select coalesce(sum(amount_cents), 0)::int8 from ticketing.ledger_entries where account = $1";
+        let sum = sqlx::query_scalar(sum).bind(account);
+        sum.fetch_one(&self.database.pool).await.unwrap()
     }
 
     pub fn captures_of(&self, booking: Uuid) -> usize {
@@ -76,7 +96,8 @@ pub fn registry(url: &str, timeout: Duration, database: &TestDatabase) -> Regist
         ..PaymentsConfig::new("sk_test_sagaline", url)
     };
     let mut registry = Registry::new();
-    register_payments(&mut registry, config, database.pool.clone()).unwrap();
+    register_payments(&mut registry, config.clone(), database.pool.clone()).unwrap();
+    register_refunds(&mut registry, config, database.pool.clone()).unwrap();
     registry
 }
 

@@ -55,7 +55,8 @@ impl BookingRequest {
         let errors_of = &mut errors;
         let user_id = user_id(&mut members, buyer, anonymous, errors_of)?;
         let event_id = required_text(&mut members, "eventId", errors_of);
-        let seat_ids = seat_ids(&mut members, errors_of);
+        let seat_ids =
+            required(&mut members, "seatIds", errors_of).and_then(|(raw, pointer)| seat_ids(&raw, &pointer, errors_of));
         let total_amount = total_amount(&mut members, errors_of);
         let payment_method = optional_text(&mut members, "paymentMethod", PAYMENT_METHOD_CHARS_MAX, errors_of);
         let email = email(&mut members, errors_of);
@@ -181,9 +182,9 @@ fn optional_text(members: &mut Members, name: &str, chars_max: usize, errors: &m
     body::text_at(&raw, &format!("/{name}"), chars_max, errors)
 }
 
-fn seat_ids(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<Vec<String>> {
-    let (raw, pointer) = required(members, "seatIds", errors)?;
-    let items: Vec<Box<RawValue>> = body::decode(&raw, &pointer, "must be a list of seat ids", errors)?;
+/// A list of seats, each once.
+pub fn seat_ids(raw: &RawValue, pointer: &str, errors: &mut Vec<FieldError>) -> Option<Vec<String>> {
+    let items: Vec<Box<RawValue>> = body::decode(raw, pointer, "must be a list of seat ids", errors)?;
     if !(1..=SEATS_PER_BOOKING_MAX).contains(&items.len()) {
         let message = format!("must have 1 to {SEATS_PER_BOOKING_MAX} seats, not {}", items.len());
         errors.push(FieldError::new(pointer, message));

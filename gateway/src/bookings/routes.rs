@@ -18,11 +18,11 @@ use crate::app::App;
 use crate::availability::Claim;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer, text};
-use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
+use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, NEXT_ACTION_AFTER};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
-use crate::queue;
 use crate::store::events::{self, Quote};
 use crate::users::identify::Buyer;
+use crate::{queue, refunds};
 
 /// The header with the client's key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -227,8 +227,22 @@ async fn decided(app: &App, saga: SagaDetail, wait: Duration) -> Result<Booking,
     if saga.is_settled() || BookingStatus::of(&saga.view).is_decided() || wait.is_zero() {
         return with_history(app, &saga).await;
     }
-    let now = app.engine().wait(saga.id, Until::Decided, wait).await?;
-    with_history(app, &now.ok_or_else(no_booking)?).await
+    let first = wait.min(NEXT_ACTION_AFTER);
+    let now = app.engine().wait(saga.id, Until::Decided, first).await?;
+    let saga = now.ok_or_else(no_booking)?;
+    let booking = with_history(app, &saga).await?;
+    if booking.status.is_decided() {
+        return Ok(booking);
+    }
+    // Somebody who has to authenticate must not wait for themselves.
+    let booking = with_money(app, booking, &saga).await?;
+    if booking.next_action.is_some() || wait <= first {
+        return Ok(booking);
+    }
+    let now = app.engine().wait(saga.id, Until::Decided, wait - first).await?;
+    let saga = now.ok_or_else(no_booking)?;
+    let booking = with_history(app, &saga).await?;
+    with_money(app, booking, &saga).await
 }
 
 /// Show a booking with its history.
@@ -247,7 +261,27 @@ async fn decided(app: &App, saga: SagaDetail, wait: Duration) -> Result<Booking,
 )]
 pub async fn show(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> Result<Json<Booking>, Problem> {
     let saga = find(&app, &buyer, &id).await?;
-    Ok(Json(with_history(&app, &saga).await?))
+    let booking = with_history(&app, &saga).await?;
+    Ok(Json(with_money(&app, booking, &saga).await?))
+}
+
+/// With what else its owner may know: what is to be done for the payment, or what was given back.
+async fn with_money(app: &App, booking: Booking, saga: &SagaDetail) -> Result<Booking, Problem> {
+    Ok(match booking.status {
+        BookingStatus::Paying => {
+            let next_action = refunds::next_action(app.pool(), saga.id.0).await?;
+            Booking { next_action, ..booking }
+        }
+        BookingStatus::Confirmed => {
+            let given = refunds::of_booking(app.pool(), &booking.event_id, saga.id.0).await?;
+            booking.with_refunds(&given)
+        }
+        BookingStatus::Initiated
+        | BookingStatus::Reserved
+        | BookingStatus::Cancelled
+        | BookingStatus::Rejected
+        | BookingStatus::Expired => booking,
+    })
 }
 
 /// Cancel a booking that is not confirmed yet.
@@ -329,12 +363,18 @@ fn too_late(status: BookingStatus) -> Problem {
 
 /// The saga of a booking that this buyer may see; somebody else's is as good as none.
 pub async fn find(app: &App, buyer: &Buyer, id: &str) -> Result<SagaDetail, Problem> {
+    any_booking(app, id)
+        .await?
+        .filter(|saga| saga.view.input["userId"].as_str().is_none_or(|user| buyer.owns(user)))
+        .ok_or_else(no_booking)
+}
+
+/// The saga of a booking, whoever's it is.
+pub async fn any_booking(app: &App, id: &str) -> Result<Option<SagaDetail>, Problem> {
     let id: SagaId = id.parse().map_err(|_| no_booking())?;
     let saga = app.engine().get(id).await?;
     // The engine runs other workflows too; theirs are no bookings.
-    saga.filter(|saga| saga.workflow == app.options().workflow)
-        .filter(|saga| saga.view.input["userId"].as_str().is_none_or(|user| buyer.owns(user)))
-        .ok_or_else(no_booking)
+    Ok(saga.filter(|saga| saga.workflow == app.options().workflow))
 }
 
 async fn with_history(app: &App, saga: &SagaDetail) -> Result<Booking, Problem> {
@@ -343,7 +383,7 @@ async fn with_history(app: &App, saga: &SagaDetail) -> Result<Booking, Problem> 
 }
 
 /// The key, if there is one.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let invalid = |message: &str| Problem::malformed("@Idempotency-Key", message);
@@ -355,7 +395,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-fn no_booking() -> Problem {
+/// The answer where there is none, or somebody else's.
+pub fn no_booking() -> Problem {
     Problem::not_found("there is no such booking")
 }
 

@@ -6,16 +6,21 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use workflows::ids::Timestamp;
 use workflows::state::Status;
-use workflows::tickets::booking::EXPIRED;
+use workflows::tickets::booking::{EXPIRED, PAYMENT_FAILED};
 use workflows::{SagaView, StepView};
 
 use crate::http::text::path_segment;
 use crate::money::Cents;
+use crate::refunds::Given;
+use crate::refunds::payment::{self, NextAction, PaymentFailure};
+use crate::refunds::view::Refund;
 
 /// The steps of the booking workflow that a buyer's status depends on.
 const RESERVE: &str = "reserve";
 const PAY: &str = "pay";
 const CONFIRM: &str = "confirm";
+/// The reason of a booking that has given back all of its seats.
+const REFUNDED: &str = "REFUNDED";
 
 /// Where a booking stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -125,6 +130,15 @@ pub struct Booking {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "EXPIRED")]
     pub reason: Option<String>,
+    /// What the buyer has to do for the payment to go on, while it is `paying`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_action: Option<NextAction>,
+    /// Why the payment failed, once the booking has ended because of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_failure: Option<PaymentFailure>,
+    /// What was given back since it was confirmed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refunds: Vec<Refund>,
     /// What happened, in order.
     pub history: Vec<HistoryEntry>,
     /// Where to go from here.
@@ -205,6 +219,11 @@ impl Booking {
                 BookingStatus::Cancelled | BookingStatus::Rejected | BookingStatus::Expired => view.reason.clone(),
                 _ => None,
             },
+            payment_failure: view
+                .error
+                .as_ref()
+                .filter(|_| view.reason.as_deref() == Some(PAYMENT_FAILED))
+                .map(|error| payment::visible(&error.code)),
             ..booking
         })
     }
@@ -236,8 +255,26 @@ impl Booking {
             confirmation_number: None,
             hold_expires_at: None,
             reason: None,
+            next_action: None,
+            payment_failure: None,
+            refunds: Vec::new(),
             history,
         })
+    }
+
+    /// With what it has given back; without any seat left it is cancelled.
+    pub fn with_refunds(self, given: &[Given]) -> Booking {
+        let refunds = given.iter().map(Refund::of_row).collect();
+        if given.iter().all(|given| given.seats_left > 0) {
+            return Booking { refunds, ..self };
+        }
+        Booking {
+            status: BookingStatus::Cancelled,
+            reason: Some(REFUNDED.to_owned()),
+            confirmation_number: None,
+            refunds,
+            ..self
+        }
     }
 }
 
@@ -261,7 +298,8 @@ fn history(journal: &[JournalItem]) -> Vec<HistoryEntry> {
             ));
         }
         for fact in &item.facts {
-            entries.push(entry(item.seq, fact.at, fact.topic.clone(), fact.data.clone()));
+            let data = payment::redacted(&fact.topic, &fact.data);
+            entries.push(entry(item.seq, fact.at, fact.topic.clone(), data));
         }
     }
     entries

@@ -9,9 +9,18 @@ use super::token::Bearer;
 use super::{id, store};
 use crate::app::App;
 use crate::problem::{Kind, Problem};
+use crate::refunds::REFUND_KEYS;
+use crate::refunds::cancellation::CANCELLATION_KEYS;
+use crate::refunds::differences::DIFFERENCE_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 2] = [orchestrator::schedules::KEYS, ACCOUNT_EVENT_KEYS];
+const OTHERS_KEYS: [&str; 5] = [
+    orchestrator::schedules::KEYS,
+    ACCOUNT_EVENT_KEYS,
+    REFUND_KEYS,
+    CANCELLATION_KEYS,
+    DIFFERENCE_KEYS,
+];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
 pub struct LoggedIn(pub Bearer);
@@ -63,11 +72,18 @@ impl Buyer {
             None if id::is_reserved(&key) || OTHERS_KEYS.iter().any(|prefix| key.starts_with(prefix)) => {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
-                    "must not begin with `usr_`, `schedule/` or `account-event/`: those keys are others'",
+                    "must not begin with `usr_`, `schedule/`, `account-event/`, `refund/`, `event-cancellation/` or \
+                     `payment-difference/`: those keys are others'",
                 ))
             }
             None => Ok(key),
         }
+    }
+
+    /// Whether this is the registered user of that id.
+    pub fn is(&self, user_id: Option<&str>) -> bool {
+        let me = self.0.as_ref().map(|bearer| bearer.user.to_string());
+        me.is_some() && me.as_deref() == user_id
     }
 
     /// Whether this buyer may see, and cancel, what belongs to this user: bookings of registered users are theirs alone.

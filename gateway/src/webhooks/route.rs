@@ -21,7 +21,7 @@ use crate::together::Together;
 const SIGNATURE: &str = "stripe-signature";
 
 /// Events that tell a booking what it has just done itself, and has had answered.
-const OUR_OWN_DOING: [&str; 1] = ["payment_intent.created"];
+const OUR_OWN_DOING: [&str; 2] = ["payment_intent.created", "refund.created"];
 
 /// What is read of an event; the rest may be whatever it likes.
 #[derive(Deserialize)]

@@ -69,6 +69,11 @@ impl FakeEngine {
         self.inner.lock().unwrap().starts.clone()
     }
 
+    /// The saga that was started under a key.
+    pub fn saga_of(&self, key: &str) -> Option<SagaId> {
+        self.inner.lock().unwrap().keys.get(key).map(|(_, saga)| *saga)
+    }
+
     /// Which signals came, repetitions included.
     pub fn signals(&self) -> Vec<(SagaId, Signal)> {
         self.inner.lock().unwrap().signals.clone()
@@ -273,8 +278,13 @@ impl EngineClient for FakeEngine {
         })
     }
 
-    async fn start_bulk(&self, _: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {
-        unimplemented("start_bulk")
+    async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {
+        self.reach()?;
+        let mut started = Vec::new();
+        for request in requests {
+            started.push(self.start(request).await);
+        }
+        Ok(started)
     }
 
     async fn deploy(&self, _: Definition) -> Result<Deployed, ClientError> {

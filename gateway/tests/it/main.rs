@@ -8,6 +8,7 @@ mod engine;
 mod events;
 mod overload;
 mod platform;
+mod refunds;
 mod shop;
 mod tickets;
 mod users;

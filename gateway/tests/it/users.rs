@@ -21,7 +21,7 @@ async fn open() -> Shop {
     shop::open_with(options()).await
 }
 
-fn options() -> gateway::Options {
+pub fn options() -> gateway::Options {
     gateway::Options {
         token_secret: Some(gateway::Secret::new(SECRET)),
         ..shop::options()
@@ -61,7 +61,7 @@ async fn log_in(shop: &Shop, email: &str, password: &str) -> Answer {
 }
 
 /// Somebody's tokens, once registered and logged in.
-async fn somebody(shop: &Shop, email: &str) -> Value {
+pub async fn somebody(shop: &Shop, email: &str) -> Value {
     let mut body = registration();
     body["email"] = json!(email);
     assert_eq!(send(shop, "/users", &body).await.status, 201);
@@ -70,7 +70,7 @@ async fn somebody(shop: &Shop, email: &str) -> Value {
     answer.json()
 }
 
-fn access(tokens: &Value) -> &str {
+pub fn access(tokens: &Value) -> &str {
     tokens["accessToken"].as_str().unwrap()
 }
 
@@ -830,6 +830,8 @@ async fn one_users_idempotency_key_is_not_anothers() {
         theirs.as_str(),
         "schedule/hold-sweep/2026-11-23T17:00:00.000Z",
         "account-event/1",
+        "refund/1",
+        "event-cancellation/tour",
     ] {
         let squatter = Answer::of(shop.booking(&wish()).header("idempotency-key", taken)).await;
         squatter.problem(400, "malformed");

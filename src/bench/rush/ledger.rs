@@ -34,12 +34,18 @@ pub struct Payment {
     pub refunded: i64,
     /// Milliseconds that the provider itself let its answers wait.
     pub waited_ms: i64,
+    refunds: Vec<String>,
 }
 
 impl Payment {
     /// What the shop has of it.
     pub fn kept(&self) -> i64 {
         self.captured - self.refunded
+    }
+
+    /// How often something was given back.
+    pub fn refunds(&self) -> usize {
+        self.refunds.len()
     }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod buyer;
 mod caller;
+mod calling_off;
 mod ledger;
 mod listeners;
 mod live;
@@ -34,6 +35,7 @@ use report::{Measured, Report};
 use sale::Sale;
 use told::Told;
 
+pub use calling_off::{CancellationArgs, run as cancellation};
 pub use overload::{OverloadArgs, run as overload};
 
 /// Seats and buyers of the sale before the sale: enough that every process has its connections and has met each kind of

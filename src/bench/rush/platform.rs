@@ -43,6 +43,9 @@ pub struct Platform {
     sandbox: Process,
     /// Where buyers go.
     gateway_address: SocketAddr,
+    /// Where the orchestrators are.
+    ops: Vec<SocketAddr>,
+    variables: Vec<(&'static str, String)>,
     /// Where the payment provider is.
     pub sandbox_address: SocketAddr,
     /// The mail server.
@@ -81,8 +84,7 @@ impl Platform {
             ),
             ("SAGALINE_LOG", LOG_LEVEL.to_owned()),
         ];
-        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let start = |name: &str, arguments: &[&str]| Process::start(ground.logs(), name, arguments, &variables);
+        let start = |name: &str, arguments: &[&str]| start(&ground, &variables, name, arguments);
 
         let hook = format!("http://{gateway_address}/webhooks/stripe");
         let port = sandbox_address.port().to_string();
@@ -93,16 +95,12 @@ impl Platform {
         let mut orchestrators = Vec::new();
         for (number, address) in (1..).zip(&ops) {
             let listen = address.to_string();
-            let arguments = ["orchestrator", "--no-migrate", "--deploy-tickets", "--listen", &listen];
-            orchestrators.push(start(&format!("orchestrator-{number}"), &arguments)?);
+            orchestrators.push(start(&format!("orchestrator-{number}"), &orchestrator(&listen))?);
         }
         let mut workers = Vec::new();
         for queue in SHOP_QUEUES {
-            let arguments: &[&str] = match *queue {
-                "payments" => &["worker", "--queues", queue, "--concurrency", PAYMENTS_AT_ONCE],
-                _ => &["worker", "--queues", queue],
-            };
-            let replicas = (1..=args.workers).map(|number| start(&format!("worker-{queue}-{number}"), arguments));
+            let arguments = worker(queue);
+            let replicas = (1..=args.workers).map(|number| start(&format!("worker-{queue}-{number}"), &arguments));
             workers.push((*queue, replicas.collect::<anyhow::Result<Vec<_>>>()?));
         }
         let gateway = start("gateway", &["gateway", "--listen", &gateway_address.to_string()])?;
@@ -115,17 +113,45 @@ impl Platform {
             gateway_address,
             sandbox_address,
             mails,
+            ops,
+            variables: variables.into(),
             ground,
         };
-        platform.wait_ready(&ops).await?;
+        platform.wait_ready().await?;
         Ok(platform)
     }
 
-    async fn wait_ready(&mut self, ops: &[SocketAddr]) -> anyhow::Result<()> {
+    /// Kills gateway, orchestrators and the workers that give money back, as a power cut would, and starts others in their places.
+    pub async fn kill_and_replace(&mut self) -> anyhow::Result<()> {
+        let start = |name: &str, arguments: &[&str]| start(&self.ground, &self.variables, name, arguments);
+        self.gateway.kill()?;
+        self.gateway = start(
+            "gateway-again",
+            &["gateway", "--listen", &self.gateway_address.to_string()],
+        )?;
+        for (process, address) in self.orchestrators.iter_mut().zip(&self.ops) {
+            process.kill()?;
+            let listen = address.to_string();
+            *process = start(&format!("{}-again", process.name()), &orchestrator(&listen))?;
+        }
+        let refunders = self.workers.iter_mut().filter(|(queue, _)| *queue == "refunds");
+        for process in refunders.flat_map(|(_, workers)| workers) {
+            process.kill()?;
+            *process = start(&format!("{}-again", process.name()), &worker("refunds"))?;
+        }
+        self.wait_ready().await
+    }
+
+    /// Where the engine is.
+    pub fn engine_address(&self) -> SocketAddr {
+        self.ops[0]
+    }
+
+    async fn wait_ready(&mut self) -> anyhow::Result<()> {
         self.sandbox
             .wait_ready(self.sandbox_address, SANDBOX_HEALTH_PATH)
             .await?;
-        for (process, address) in self.orchestrators.iter_mut().zip(ops) {
+        for (process, address) in self.orchestrators.iter_mut().zip(&self.ops) {
             process.wait_ready(*address, READY_PATH).await?;
         }
         self.gateway.wait_ready(self.gateway_address, READY_PATH).await
@@ -194,5 +220,26 @@ impl Platform {
             .into_iter()
             .chain(&self.orchestrators)
             .chain(workers)
+    }
+}
+
+fn start(
+    ground: &Ground,
+    variables: &[(&'static str, String)],
+    name: &str,
+    arguments: &[&str],
+) -> anyhow::Result<Process> {
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Process::start(ground.logs(), name, arguments, &variables)
+}
+
+fn orchestrator(listen: &str) -> [&str; 5] {
+    ["orchestrator", "--no-migrate", "--deploy-tickets", "--listen", listen]
+}
+
+fn worker(queue: &str) -> Vec<&str> {
+    match queue {
+        "payments" => vec!["worker", "--queues", queue, "--concurrency", PAYMENTS_AT_ONCE],
+        _ => vec!["worker", "--queues", queue],
     }
 }

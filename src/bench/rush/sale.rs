@@ -49,6 +49,11 @@ impl Sale {
         ((rank as usize) < self.prices.len()).then_some(rank)
     }
 
+    /// What a seat costs.
+    pub fn cents(&self, rank: u32) -> i64 {
+        self.prices[rank as usize]
+    }
+
     /// What these seats cost together, as the shop's API writes it.
     pub fn total(&self, ranks: &[u32]) -> String {
         let cents: i64 = ranks.iter().map(|rank| self.prices[*rank as usize]).sum();

@@ -11,7 +11,7 @@ const SETTLED_AFTER_MINUTES: i32 = 30;
 pub async fn audit(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let found = [
         (
-            "a confirmed booking is paid in full, exactly once",
+            "a confirmed booking is paid in full, exactly once, but for what it has given back",
             unpaid_confirmations(pool).await?,
         ),
         (
@@ -33,7 +33,10 @@ async fn unpaid_confirmations(pool: &PgPool) -> sqlx::Result<(i64, Vec<String>)>
              left join ticketing.payments p on p.booking_id = h.booking_id and p.status = 'succeeded'
              where h.status = 'confirmed'
              group by h.event_id, h.booking_id, h.total_cents
-             having count(p.key) <> 1 or sum(p.amount_cents) is distinct from h.total_cents
+             having count(p.key) <> 1
+                 or sum(p.amount_cents) is distinct from h.total_cents + coalesce(
+                        (select sum(r.amount_cents) from ticketing.refunds r
+                         where r.event_id = h.event_id and r.booking_id = h.booking_id), 0)
          )
          select count(*), coalesce((array_agg(place order by place))[1:$1], '{}') from bad",
     )

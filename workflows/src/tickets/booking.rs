@@ -42,7 +42,7 @@ pub const SEATS_UNAVAILABLE: &str = "SEATS_UNAVAILABLE";
 pub const SEAT_LIMIT: &str = "SEAT_LIMIT";
 
 /// How long a confirmation is tried to be mailed: longer than a mail server is usually away.
-const MAIL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAIL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long things take, so that tests can shorten them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,5 +2,8 @@
 
 pub mod account;
 pub mod booking;
+pub mod cancellation;
+pub mod reconciliation;
 pub mod reference;
+pub mod refund;
 pub mod sweep;

@@ -1,0 +1,101 @@
+//! Rows that are written at the same time, written as one statement.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::store::StoreError;
+
+/// Rows of one statement, at most: its locks last for some milliseconds.
+const ROWS_MAX: usize = 500;
+
+type Outcome = Result<(), String>;
+type Waiting<T> = Vec<(T, oneshot::Sender<Outcome>)>;
+
+/// Gathers rows while a statement is under way.
+pub(super) struct Gathered<T> {
+    waiting: Mutex<Waiting<T>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Gathered {
+            waiting: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl<T: Send> Gathered<T> {
+    /// Writes `row` together with whatever else waits; whoever is next writes for all who wait behind it. The error is for people:
+    /// the row may have been written all the same.
+    pub async fn write<F>(&self, row: T, write: impl Fn(Vec<T>) -> F + Send) -> Outcome
+    where
+        F: Future<Output = Result<(), StoreError>> + Send,
+    {
+        let (answer, mut answered) = oneshot::channel();
+        self.lock().push((row, answer));
+        loop {
+            let _turn = self.turn.lock().await;
+            match answered.try_recv() {
+                Ok(outcome) => return outcome,
+                Err(oneshot::error::TryRecvError::Closed) => return Err("whoever wrote it was stopped".to_owned()),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let (rows, answers): (Vec<T>, Vec<_>) = {
+                let mut waiting = self.lock();
+                // Without those whose tasks were given up: nobody reports what they would have said.
+                waiting.retain(|(_, answer)| !answer.is_closed());
+                let count = waiting.len().min(ROWS_MAX);
+                waiting.drain(..count).unzip()
+            };
+            let outcome = write(rows).await.map_err(|error| error.to_string());
+            for answer in answers {
+                // An error means that nobody waits for it any more.
+                let _ = answer.send(outcome.clone());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_written_together() {
+        let (gathered, statements, rows) = (Gathered::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let write = |batch: Vec<u32>| {
+            statements.fetch_add(1, Ordering::SeqCst);
+            rows.fetch_add(batch.len(), Ordering::SeqCst);
+            async {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+        };
+        let written = join_all((0..300).map(|row| gathered.write(row, write))).await;
+        assert!(written.iter().all(Result::is_ok));
+        assert_eq!(rows.load(Ordering::SeqCst), 300);
+        assert!(statements.load(Ordering::SeqCst) <= 3, "{statements:?}");
+    }
+
+    #[tokio::test]
+    async fn all_are_told_of_a_failure() {
+        let gathered = Arc::new(Gathered::default());
+        let write = |_: Vec<u32>| async { Err(sqlx::Error::PoolClosed) };
+        let written = join_all((0..10).map(|row| gathered.write(row, write))).await;
+        assert!(written.iter().all(Result::is_err));
+    }
+}
