@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{campaign, control, operator, places, saga, schedule, trail, workflow};
+use crate::commands::{campaign, control, operator, organiser, places, saga, schedule, trail, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -74,6 +74,9 @@ pub enum Command {
     /// Say who may use mission control.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
+    /// Say which users of the shop make events.
+    #[command(subcommand)]
+    Organiser(organiser::OrganiserCommand),
     /// Repair many sagas at once: frozen, dry-run, a canary first, stopped by itself.
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),

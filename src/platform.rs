@@ -18,9 +18,9 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, sweep};
+use workflows::tickets::{account, booking, event, sweep};
 
-use crate::settings::{Problems, Settings};
+use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
 use crate::telemetry::Render;
 
 /// The queues of the ticket shop.
@@ -31,8 +31,9 @@ pub const QUEUES: &[&str] = &["seats", "payments", "notifications", "reference"]
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// The schedule that frees seats which nobody has released.
 const SWEEP_SCHEDULE: &str = "hold-sweep";
-/// How long a hold must be over before the sweep takes its seats back: its own saga comes first.
-const SWEEP_GRACE_SECONDS: u32 = 120;
+/// How long a hold must be over before the sweep takes its seats back: its own saga comes first, and that may have been given more
+/// time, of which the hold's row doesn't know.
+const SWEEP_GRACE_SECONDS: u64 = 120 + HOLD_EXTENSION_MAX.as_secs();
 
 /// Looks at what is deployed before giving up, when replicas that start together get in each other's way.
 const DEPLOY_ATTEMPTS_MAX: u32 = 5;
@@ -148,6 +149,7 @@ pub fn topics() -> Vec<String> {
         booking::definition(&booking::Durations::default()),
         sweep::definition(),
         account::definition(),
+        event::definition(),
     ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
@@ -164,6 +166,7 @@ pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> a
         booking::definition(&durations(settings)),
         sweep::definition(),
         account::definition(),
+        event::definition(),
     ];
     for definition in definitions {
         let name = definition.name.clone();
@@ -213,6 +216,7 @@ async fn deploy(client: &dyn EngineClient, mut definition: Definition) -> Result
 fn durations(settings: &Settings) -> booking::Durations {
     booking::Durations {
         hold: settings.hold,
+        hold_extension: settings.hold_extension,
         payment_retry: settings.payment_retry_initial,
         payment_retry_cap: settings.payment_retry_cap,
         payment_timeout: settings.payment_attempt_timeout,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use orchestrator::client::EngineClient;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
+use crate::limits::VENUE_IMPORTS_MAX;
 use crate::options::Options;
 use crate::queue::Rooms;
 use crate::users::Users;
@@ -38,6 +39,8 @@ struct Shared {
     arrivals: Arrivals,
     users: Users,
     account_events_wake: Notify,
+    event_changes_wake: Notify,
+    venue_imports: Semaphore,
     inbox_wake: Notify,
     draining: CancellationToken,
 }
@@ -56,6 +59,8 @@ impl App {
             rooms: Rooms::default(),
             arrivals: Arrivals::default(),
             account_events_wake: Notify::new(),
+            event_changes_wake: Notify::new(),
+            venue_imports: Semaphore::new(VENUE_IMPORTS_MAX),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
         }))
@@ -104,6 +109,21 @@ impl App {
     /// Until [`Self::wake_account_events`] is called.
     pub async fn account_events_woken(&self) {
         self.0.account_events_wake.notified().await;
+    }
+
+    /// Tells the events' outbox that there is something to do.
+    pub fn wake_event_changes(&self) {
+        self.0.event_changes_wake.notify_one();
+    }
+
+    /// Until [`Self::wake_event_changes`] is called.
+    pub async fn event_changes_woken(&self) {
+        self.0.event_changes_wake.notified().await;
+    }
+
+    /// Room for imports of venues' seats.
+    pub fn venue_imports(&self) -> &Semaphore {
+        &self.0.venue_imports
     }
 
     /// How many bookings may be in work.

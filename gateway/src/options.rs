@@ -23,6 +23,8 @@ pub struct Options {
     pub anonymous_bookings: bool,
     /// The workflow that publishes what happens to accounts and sends the mails about it.
     pub account_workflow: String,
+    /// The workflow that publishes what happens to events.
+    pub event_workflow: String,
     /// Passwords hashed at once.
     pub hashes_max: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -56,6 +58,7 @@ impl Default for Options {
             token_secret: None,
             anonymous_bookings: true,
             account_workflow: workflows::tickets::account::NAME.to_owned(),
+            event_workflow: workflows::tickets::event::NAME.to_owned(),
             hashes_max: crate::limits::HASHES_MAX,
             trusted_proxies: TrustedProxies::default(),
             inbox_poll_interval: Duration::from_secs(1),

@@ -31,6 +31,7 @@ use crate::{bookings, events, health, queue, users, webhooks};
         (name = "bookings", description = "Book seats, follow a booking, cancel it"),
         (name = "users", description = "Register, log in, look after one's account"),
         (name = "events", description = "Events and their seats"),
+        (name = "organisers", description = "Make venues and events, and sell them"),
         (name = "webhooks", description = "For the payment provider"),
         (name = "health", description = "For the platform"),
     ),
@@ -93,10 +94,22 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(bookings::routes::create))
         .routes(routes!(bookings::routes::show, bookings::routes::delete))
         .routes(routes!(bookings::routes::cancel))
+        .routes(routes!(bookings::routes::extend))
         .routes(routes!(events::routes::list))
         .routes(routes!(events::routes::show))
         .routes(routes!(events::routes::seats))
         .routes(routes!(events::live::seats))
+        .routes(routes!(events::picture::seats))
+        .routes(routes!(events::offers::best_available))
+        .routes(routes!(events::offers::quote))
+        .routes(routes!(events::venues::create, events::venues::list))
+        .routes(routes!(events::venues::show))
+        .routes(routes!(events::venues::put_seats))
+        .routes(routes!(events::manage::create, events::manage::list))
+        .routes(routes!(events::manage::show, events::manage::change))
+        .routes(routes!(events::manage::decide))
+        .routes(routes!(events::house::keep))
+        .routes(routes!(events::house::release))
         .routes(routes!(queue::routes::join))
         .routes(routes!(queue::routes::live))
         .routes(routes!(users::accounts::register))

@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod control;
 pub mod operator;
+pub mod organiser;
 pub mod places;
 pub mod saga;
 pub mod schedule;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Schedule(_)
         | Command::Audit(_)
         | Command::Operator(_)
+        | Command::Organiser(_)
         | Command::Campaign(_)
         | Command::Approval(_)
         | Command::Stuck(_)
@@ -74,6 +76,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Operator(command) => {
             let settings = load(&global, command.flags())?;
             runtime()?.block_on(operator::run(&global, command, settings))
+        }
+        Command::Organiser(command) => {
+            let settings = load(&global, command.flags())?;
+            runtime()?.block_on(organiser::run(&global, command, settings))
         }
         Command::Dev(args) => {
             let settings = load(&global, Flags::new())?;

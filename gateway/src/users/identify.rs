@@ -8,10 +8,11 @@ use super::outbox::ACCOUNT_EVENT_KEYS;
 use super::token::Bearer;
 use super::{id, store};
 use crate::app::App;
+use crate::events::outbox::EVENT_CHANGE_KEYS;
 use crate::problem::{Kind, Problem};
 
-/// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 2] = [orchestrator::schedules::KEYS, ACCOUNT_EVENT_KEYS];
+/// How the keys begin under which schedules, accounts and events start their sagas: all keys are the engine's, which has one book for them.
+const OTHERS_KEYS: [&str; 3] = [orchestrator::schedules::KEYS, ACCOUNT_EVENT_KEYS, EVENT_CHANGE_KEYS];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
 pub struct LoggedIn(pub Bearer);
@@ -63,7 +64,7 @@ impl Buyer {
             None if id::is_reserved(&key) || OTHERS_KEYS.iter().any(|prefix| key.starts_with(prefix)) => {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
-                    "must not begin with `usr_`, `schedule/` or `account-event/`: those keys are others'",
+                    "must not begin with `usr_`, `schedule/`, `account-event/` or `event-change/`: those keys are others'",
                 ))
             }
             None => Ok(key),

@@ -2,5 +2,6 @@
 
 pub mod account;
 pub mod booking;
+pub mod event;
 pub mod reference;
 pub mod sweep;
