@@ -55,6 +55,9 @@ impl Seat {
     }
 }
 
+/// Finds the places of so many seats.
+type Search = fn(&[Row<'_>], usize) -> Option<Vec<usize>>;
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
@@ -70,7 +73,7 @@ pub fn best(rows: &[Row<'_>], count: usize) -> Option<Found> {
         return None;
     }
     // Alone, one sits next to nobody: a rule that is kept in any case can't be what stands in the way.
-    let levels: [fn(&[Row<'_>], usize) -> Option<Vec<usize>>; 5] = [
+    let levels: [Search; 5] = [
         |rows, count| side_by_side(rows, count, true),
         |rows, count| side_by_side(rows, count, false),
         in_a_row,
