@@ -731,10 +731,10 @@ async fn events_are_searched() {
             .map(|it| it["eventId"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(ids("text=engin").await, [event.clone()]);
-    assert_eq!(ids("text=TOUR%20long").await, [event.clone()]);
+    assert_eq!(ids("text=engin").await, [event.as_str()]);
+    assert_eq!(ids("text=TOUR%20long").await, [event.as_str()]);
     assert_eq!(ids("text=tour").await, ["tour".to_owned(), event.clone()]);
-    assert_eq!(ids("text=tour&from=2031-01-01").await, [event.clone()]);
+    assert_eq!(ids("text=tour&from=2031-01-01").await, [event.as_str()]);
     assert_eq!(ids("text=tour&to=2031-06-12T23:30:00Z").await, ["tour"]);
     assert_eq!(ids("city=new%20york&limit=200").await.len(), 3);
     assert!(ids("city=Paris").await.is_empty());

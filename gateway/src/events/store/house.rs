@@ -17,12 +17,13 @@ pub async fn lock_seats(
 ) -> Result<Vec<Seat>, sqlx::Error> {
     sqlx::query_as(
         "select s.seat_id, s.status
-         from unnest($2::text[]) as w (seat_id)
-         join ticketing.seats s on s.event_id = $1 and s.seat_id = w.seat_id
-         order by s.seat_id
+         from unnest($1::text[], $2::text[]) as w (event_id, seat_id)
+         join ticketing.seats s on s.event_id = w.event_id and s.seat_id = w.seat_id
+         order by s.event_id, s.seat_id
          for update of s",
     )
-    .bind(event_id)
+    // Both halves of the key for each seat: so each is found by it.
+    .bind(vec![event_id; seat_ids.len()])
     .bind(seat_ids)
     .fetch_all(connection)
     .await
@@ -61,10 +62,10 @@ pub async fn set(
     let done = sqlx::query(
         "update ticketing.seats s
          set status = $3
-         from unnest($2::text[]) as w (seat_id)
-         where s.event_id = $1 and s.seat_id = w.seat_id and s.booking_id is null",
+         from unnest($1::text[], $2::text[]) as w (event_id, seat_id)
+         where s.event_id = w.event_id and s.seat_id = w.seat_id and s.booking_id is null",
     )
-    .bind(event_id)
+    .bind(vec![event_id; seat_ids.len()])
     .bind(seat_ids)
     .bind(status)
     .execute(connection)
