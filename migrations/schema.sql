@@ -93,6 +93,7 @@ begin
 end
 $$;
 
+<<<<<<< HEAD
 CREATE FUNCTION ticketing.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -119,6 +120,15 @@ begin
     return null;
 end
 $$;
+=======
+CREATE FUNCTION ticketing.event_words(name text, venue text, city text, performers text[]) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN to_tsvector('simple'::regconfig, ((((((name || ' '::text) || venue) || ' '::text) || city) || ' '::text) || array_to_string(performers, ' '::text)));
+
+CREATE FUNCTION ticketing.sale_status(status text, sale_starts_at timestamp with time zone, sale_ends_at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (status IS DISTINCT FROM 'on_sale'::text) THEN status WHEN (sale_starts_at > now()) THEN 'upcoming'::text WHEN (sale_ends_at <= now()) THEN 'closed'::text ELSE 'on_sale'::text END;
+>>>>>>> w1
 
 CREATE TABLE ops.api_tokens (
     id bigint NOT NULL,
@@ -586,6 +596,7 @@ CREATE TABLE ticketing.event_buyers (
     CONSTRAINT event_buyers_user_id_check CHECK ((user_id <> ''::text))
 );
 
+<<<<<<< HEAD
 CREATE TABLE ticketing.event_cancellation_items (
     event_id text NOT NULL,
     booking_id uuid NOT NULL,
@@ -609,6 +620,22 @@ CREATE TABLE ticketing.event_cancellations (
     finished_at timestamp with time zone,
     CONSTRAINT event_cancellations_event_id_check CHECK ((event_id <> ''::text))
 );
+=======
+CREATE TABLE ticketing.event_changes (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    event_id text NOT NULL,
+    data jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT event_changes_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT event_changes_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT event_changes_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT event_changes_kind_check CHECK ((kind = ANY (ARRAY['created'::text, 'updated'::text, 'seats_released'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.05');
+>>>>>>> w1
 
 CREATE TABLE ticketing.events (
     id text NOT NULL,
@@ -623,14 +650,36 @@ CREATE TABLE ticketing.events (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     seats_per_buyer_max integer,
+<<<<<<< HEAD
     refund_hours integer DEFAULT 48,
+=======
+    organisation_id uuid,
+    venue_id uuid,
+    performers text[] DEFAULT '{}'::text[] NOT NULL,
+    sale_starts_at timestamp with time zone,
+    sale_ends_at timestamp with time zone,
+    seats_per_order_max integer,
+    pricing jsonb DEFAULT '{}'::jsonb NOT NULL,
+    postponed_from timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    stage_x real DEFAULT 0 NOT NULL,
+    stage_y real DEFAULT 0 NOT NULL,
+    words tsvector GENERATED ALWAYS AS (ticketing.event_words(name, venue, city, performers)) STORED,
+>>>>>>> w1
     CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT events_check CHECK ((sale_ends_at > sale_starts_at)),
     CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT events_id_check CHECK ((id <> ''::text)),
     CONSTRAINT events_name_check CHECK ((name <> ''::text)),
+<<<<<<< HEAD
     CONSTRAINT events_refund_hours_check CHECK ((refund_hours >= 0)),
+=======
+    CONSTRAINT events_pricing_check CHECK ((jsonb_typeof(pricing) = 'object'::text)),
+>>>>>>> w1
     CONSTRAINT events_seats_per_buyer_max_check CHECK ((seats_per_buyer_max > 0)),
-    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'closed'::text, 'cancelled'::text])))
+    CONSTRAINT events_seats_per_order_max_check CHECK ((seats_per_order_max > 0)),
+    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'postponed'::text, 'closed'::text, 'cancelled'::text]))),
+    CONSTRAINT events_version_check CHECK ((version > 0))
 );
 
 CREATE TABLE ticketing.holds (
@@ -710,6 +759,7 @@ CREATE TABLE ticketing.notifications_sent (
 )
 WITH (fillfactor='80');
 
+<<<<<<< HEAD
 CREATE TABLE ticketing.payment_differences (
     reference text NOT NULL,
     kind text NOT NULL,
@@ -743,6 +793,20 @@ CREATE TABLE ticketing.payment_refunds (
     CONSTRAINT payment_refunds_provider_id_check CHECK ((provider_id <> ''::text))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1');
+=======
+CREATE TABLE ticketing.organisations (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT organisations_name_check CHECK ((name <> ''::text))
+);
+
+CREATE TABLE ticketing.organisers (
+    account_id uuid NOT NULL,
+    organisation_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+>>>>>>> w1
 
 CREATE TABLE ticketing.payments (
     key text NOT NULL,
@@ -845,12 +909,15 @@ CREATE TABLE ticketing.seats (
     status text DEFAULT 'available'::text NOT NULL,
     booking_id uuid,
     held_until timestamp with time zone,
-    CONSTRAINT seats_check CHECK (((status = 'available'::text) = (booking_id IS NULL))),
+    x real,
+    y real,
+    marks text[],
+    CONSTRAINT seats_check CHECK (((status = ANY (ARRAY['available'::text, 'house'::text])) = (booking_id IS NULL))),
     CONSTRAINT seats_check1 CHECK (((status = 'held'::text) = (held_until IS NOT NULL))),
     CONSTRAINT seats_number_check CHECK ((number > 0)),
     CONSTRAINT seats_price_cents_check CHECK ((price_cents >= 0)),
     CONSTRAINT seats_seat_id_check CHECK ((seat_id <> ''::text)),
-    CONSTRAINT seats_status_check CHECK ((status = ANY (ARRAY['available'::text, 'held'::text, 'sold'::text])))
+    CONSTRAINT seats_status_check CHECK ((status = ANY (ARRAY['available'::text, 'held'::text, 'sold'::text, 'house'::text])))
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1', autovacuum_vacuum_cost_delay='0');
 
@@ -868,6 +935,40 @@ CREATE TABLE ticketing.sessions (
     CONSTRAINT sessions_token_hash_check CHECK ((length(token_hash) = 32))
 )
 WITH (fillfactor='80');
+
+CREATE TABLE ticketing.venue_seats (
+    venue_id uuid NOT NULL,
+    seat_id text NOT NULL,
+    section text NOT NULL,
+    row_name text NOT NULL,
+    number integer NOT NULL,
+    x real,
+    y real,
+    marks text[],
+    CONSTRAINT venue_seats_check CHECK (((x IS NULL) = (y IS NULL))),
+    CONSTRAINT venue_seats_marks_check CHECK (((marks <@ ARRAY['wheelchair'::text, 'companion'::text, 'step_free'::text, 'restricted_view'::text]) AND (marks <> '{}'::text[]))),
+    CONSTRAINT venue_seats_number_check CHECK ((number > 0)),
+    CONSTRAINT venue_seats_row_name_check CHECK ((row_name <> ''::text)),
+    CONSTRAINT venue_seats_seat_id_check CHECK ((seat_id <> ''::text)),
+    CONSTRAINT venue_seats_section_check CHECK ((section <> ''::text))
+);
+
+CREATE TABLE ticketing.venues (
+    id uuid NOT NULL,
+    organisation_id uuid NOT NULL,
+    name text NOT NULL,
+    city text NOT NULL,
+    time_zone text NOT NULL,
+    stage_x real DEFAULT 0 NOT NULL,
+    stage_y real DEFAULT 0 NOT NULL,
+    seats integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT venues_city_check CHECK ((city <> ''::text)),
+    CONSTRAINT venues_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT venues_seats_check CHECK ((seats >= 0)),
+    CONSTRAINT venues_time_zone_check CHECK ((time_zone <> ''::text))
+);
 
 CREATE TABLE ticketing.waiting_rooms (
     event_id text NOT NULL,
@@ -1023,11 +1124,16 @@ ALTER TABLE ONLY ticketing.accounts
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
 
+<<<<<<< HEAD
 ALTER TABLE ONLY ticketing.event_cancellation_items
     ADD CONSTRAINT event_cancellation_items_pkey PRIMARY KEY (event_id, booking_id);
 
 ALTER TABLE ONLY ticketing.event_cancellations
     ADD CONSTRAINT event_cancellations_pkey PRIMARY KEY (event_id);
+=======
+ALTER TABLE ONLY ticketing.event_changes
+    ADD CONSTRAINT event_changes_pkey PRIMARY KEY (id);
+>>>>>>> w1
 
 ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
@@ -1044,6 +1150,7 @@ ALTER TABLE ONLY ticketing.ledger_entries
 ALTER TABLE ONLY ticketing.notifications_sent
     ADD CONSTRAINT notifications_sent_pkey PRIMARY KEY (key);
 
+<<<<<<< HEAD
 ALTER TABLE ONLY ticketing.payment_differences
     ADD CONSTRAINT payment_differences_pkey PRIMARY KEY (reference);
 
@@ -1052,6 +1159,16 @@ ALTER TABLE ONLY ticketing.payment_refunds
 
 ALTER TABLE ONLY ticketing.payment_refunds
     ADD CONSTRAINT payment_refunds_provider_id_key UNIQUE (provider_id);
+=======
+ALTER TABLE ONLY ticketing.organisations
+    ADD CONSTRAINT organisations_name_key UNIQUE (name);
+
+ALTER TABLE ONLY ticketing.organisations
+    ADD CONSTRAINT organisations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.organisers
+    ADD CONSTRAINT organisers_pkey PRIMARY KEY (account_id);
+>>>>>>> w1
 
 ALTER TABLE ONLY ticketing.payments
     ADD CONSTRAINT payments_intent_id_key UNIQUE (intent_id);
@@ -1082,6 +1199,12 @@ ALTER TABLE ONLY ticketing.sessions
 
 ALTER TABLE ONLY ticketing.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.venue_seats
+    ADD CONSTRAINT venue_seats_pkey PRIMARY KEY (venue_id, seat_id);
+
+ALTER TABLE ONLY ticketing.venues
+    ADD CONSTRAINT venues_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.waiting_rooms
     ADD CONSTRAINT waiting_rooms_pkey PRIMARY KEY (event_id);
@@ -1161,9 +1284,17 @@ CREATE INDEX account_links_by_account ON ticketing.account_links USING btree (ac
 
 CREATE INDEX account_links_by_expiry ON ticketing.account_links USING btree (expires_at);
 
+<<<<<<< HEAD
 CREATE INDEX event_cancellation_items_due ON ticketing.event_cancellation_items USING btree (next_attempt_at) WHERE (status = 'due'::text);
 
 CREATE INDEX event_cancellation_items_open ON ticketing.event_cancellation_items USING btree (event_id, booking_id) WHERE (status <> 'done'::text);
+=======
+CREATE INDEX event_changes_due ON ticketing.event_changes USING btree (next_attempt_at);
+
+CREATE INDEX events_by_organisation ON ticketing.events USING btree (organisation_id, id) WHERE (organisation_id IS NOT NULL);
+
+CREATE INDEX events_by_start ON ticketing.events USING btree (starts_at, id);
+>>>>>>> w1
 
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
@@ -1171,11 +1302,15 @@ CREATE UNIQUE INDEX holds_by_confirmation_number ON ticketing.holds USING btree 
 
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
 
+<<<<<<< HEAD
 CREATE INDEX ledger_entries_by_time ON ticketing.ledger_entries USING brin (at);
 
 CREATE INDEX payment_differences_due ON ticketing.payment_differences USING btree (next_attempt_at) WHERE (status = 'new'::text);
 
 CREATE INDEX payment_refunds_by_payment ON ticketing.payment_refunds USING btree (payment_key);
+=======
+CREATE INDEX organisers_by_organisation ON ticketing.organisers USING btree (organisation_id);
+>>>>>>> w1
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 
@@ -1188,6 +1323,8 @@ CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, sec
 CREATE INDEX sessions_by_account ON ticketing.sessions USING btree (account_id);
 
 CREATE INDEX sessions_by_expiry ON ticketing.sessions USING btree (expires_at);
+
+CREATE INDEX venues_by_organisation ON ticketing.venues USING btree (organisation_id, id);
 
 CREATE INDEX webhook_inbox_due ON ticketing.webhook_inbox USING btree (next_attempt_at) WHERE (status = 'waiting'::text);
 
@@ -1228,11 +1365,16 @@ ALTER TABLE ONLY ticketing.account_events
 ALTER TABLE ONLY ticketing.account_links
     ADD CONSTRAINT account_links_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
 
+<<<<<<< HEAD
 ALTER TABLE ONLY ticketing.event_cancellation_items
     ADD CONSTRAINT event_cancellation_items_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.event_cancellations(event_id);
 
 ALTER TABLE ONLY ticketing.payment_refunds
     ADD CONSTRAINT payment_refunds_payment_key_fkey FOREIGN KEY (payment_key) REFERENCES ticketing.payments(key);
+=======
+ALTER TABLE ONLY ticketing.organisers
+    ADD CONSTRAINT organisers_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES ticketing.organisations(id);
+>>>>>>> w1
 
 ALTER TABLE ONLY ticketing.queue_turns
     ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;
@@ -1245,6 +1387,12 @@ ALTER TABLE ONLY ticketing.seats
 
 ALTER TABLE ONLY ticketing.sessions
     ADD CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.venue_seats
+    ADD CONSTRAINT venue_seats_venue_id_fkey FOREIGN KEY (venue_id) REFERENCES ticketing.venues(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ticketing.venues
+    ADD CONSTRAINT venues_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES ticketing.organisations(id);
 
 ALTER TABLE ONLY ticketing.waiting_rooms
     ADD CONSTRAINT waiting_rooms_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.events(id);

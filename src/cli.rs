@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{campaign, control, door_pass, operator, places, saga, schedule, trail, workflow};
+use crate::commands::{campaign, control, door_pass, operator, organiser, places, saga, schedule, trail, workflow};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -76,6 +76,9 @@ pub enum Command {
     Operator(operator::OperatorCommand),
     /// Make a pass with which a door's devices check tickets of an event.
     DoorPass(door_pass::DoorPass),
+    /// Say which users of the shop make events.
+    #[command(subcommand)]
+    Organiser(organiser::OrganiserCommand),
     /// Repair many sagas at once: frozen, dry-run, a canary first, stopped by itself.
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),

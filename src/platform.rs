@@ -19,9 +19,9 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, cancellation, reconciliation, refund, sweep};
+use workflows::tickets::{account, booking, cancellation, event, reconciliation, refund, sweep};
 
-use crate::settings::{Problems, Settings};
+use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
 use crate::telemetry::Render;
 
 /// The queues of the ticket shop.
@@ -32,8 +32,9 @@ pub const QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// The schedule that frees seats which nobody has released.
 const SWEEP_SCHEDULE: &str = "hold-sweep";
-/// How long a hold must be over before the sweep takes its seats back: its own saga comes first.
-const SWEEP_GRACE_SECONDS: u32 = 120;
+/// How long a hold must be over before the sweep takes its seats back: its own saga comes first, and that may have been given more
+/// time, of which the hold's row doesn't know.
+const SWEEP_GRACE_SECONDS: u64 = 120 + HOLD_EXTENSION_MAX.as_secs();
 
 /// The schedule that compares our ledger with the payment provider's.
 const RECONCILIATION_SCHEDULE: &str = "payment-reconciliation";
@@ -162,6 +163,7 @@ pub fn topics() -> Vec<String> {
         cancellation::definition(&booking::Durations::default()),
         reconciliation::definition(),
         reconciliation::difference(),
+        event::definition(),
     ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
@@ -182,6 +184,7 @@ pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> a
         cancellation::definition(&durations(settings)),
         reconciliation::definition(),
         reconciliation::difference(),
+        event::definition(),
     ];
     for definition in definitions {
         let name = definition.name.clone();
@@ -246,6 +249,7 @@ async fn deploy(client: &dyn EngineClient, mut definition: Definition) -> Result
 fn durations(settings: &Settings) -> booking::Durations {
     booking::Durations {
         hold: settings.hold,
+        hold_extension: settings.hold_extension,
         payment_retry: settings.payment_retry_initial,
         payment_retry_cap: settings.payment_retry_cap,
         payment_timeout: settings.payment_attempt_timeout,

@@ -99,6 +99,106 @@ impl Dev {
         self.get(&format!("{}/bookings/{id}", self.url("gateway"))).await
     }
 
+    /// The other printed token makes a venue and an event, which is booked with its fees.
+    async fn demo_organiser_sells(&self) {
+        let (gateway, token) = (self.url("gateway"), self.url("organiser_token"));
+        let send = async |path: &str, body: Value| -> Value {
+            let request = self
+                .http
+                .post(format!("{gateway}{path}"))
+                .bearer_auth(token)
+                .json(&body);
+            let answer = request.send().await.unwrap();
+            let status = answer.status();
+            let body: Value = answer.json().await.unwrap();
+            assert!(status.is_success(), "{path}: {body}");
+            body
+        };
+        let venue = json!({"name": "Arena", "city": "Berlin", "timeZone": "Europe/Berlin"});
+        let venue = send("/organiser/venues", venue).await["venueId"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let seats = self
+            .http
+            .put(format!("{gateway}/organiser/venues/{venue}/seats"))
+            .bearer_auth(token);
+        let seats = seats
+            .header("content-type", "text/csv")
+            .body("section,row,number\nFloor,A,1\nFloor,A,2\nFloor,A,3\n");
+        assert_eq!(seats.send().await.unwrap().status(), 200);
+        let event = json!({
+            "name": "The Long Tour", "venueId": venue, "startsAt": "2031-06-12T20:00:00+02:00", "currency": "eur",
+            "pricing": {"tiers": [{"name": "All", "price": 100}], "fees": [{"name": "Service", "amount": 4.50, "per": "seat"}],
+                        "taxes": [{"name": "VAT", "rate": 7}]},
+        });
+        let event = send("/organiser/events", event).await["eventId"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        send(
+            &format!("/organiser/events/{event}/status"),
+            json!({"status": "published"}),
+        )
+        .await;
+        let best = send(&format!("/events/{event}/best-available"), json!({"count": 2})).await;
+        let wish = json!({
+            "userId": "user_1", "eventId": event, "seatIds": best["seatIds"], "totalAmount": best["breakdown"]["total"],
+        });
+        let booking = self
+            .http
+            .post(format!("{gateway}/bookings"))
+            .header("prefer", "wait=20")
+            .json(&wish);
+        let booking: Value = booking.send().await.unwrap().json().await.unwrap();
+        assert_eq!(
+            (&booking["status"], &booking["totalAmount"]),
+            (&json!("confirmed"), &json!(223.63)),
+            "{booking}"
+        );
+
+        // A payment that has to be tried again leaves time to ask for more of it.
+        let wish = json!({
+            "userId": "user_1", "eventId": "taylor_swift_nyc_2024", "seatIds": ["B1"], "totalAmount": 400,
+            "paymentMethod": "pm_sandbox_rateLimited",
+        });
+        let booking: Value = self
+            .http
+            .post(format!("{gateway}/bookings"))
+            .json(&wish)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let id = booking["bookingId"].as_str().unwrap();
+        eventually("its seats are held", BOOKING_LIMIT, async || {
+            self.booking(id).await["holdExpiresAt"].is_string()
+        })
+        .await;
+        let end =
+            |booking: &Value| chrono::DateTime::parse_from_rfc3339(booking["holdExpiresAt"].as_str().unwrap()).unwrap();
+        let before = self.booking(id).await;
+        let extended = self
+            .http
+            .post(format!("{gateway}/bookings/{id}/extend"))
+            .send()
+            .await
+            .unwrap();
+        let extended: Value = extended.json().await.unwrap();
+        let more = end(&extended) - end(&before);
+        // The saga's time began a moment before the seats were held.
+        assert!((290..=300).contains(&more.num_seconds()), "{more}: {extended}");
+        let cancelled = self
+            .http
+            .delete(format!("{gateway}/bookings/{id}"))
+            .send()
+            .await
+            .unwrap();
+        assert!(cancelled.status().is_success());
+    }
+
     /// The printed token is a buyer's; registering sends a mail whose link confirms the address.
     async fn demo_buyer_books_and_somebody_registers(&self) {
         let (gateway, token) = (self.url("gateway"), self.url("demo_token"));
@@ -252,6 +352,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     assert!(metrics.contains("sagaline_"), "{metrics}");
 
     dev.demo_buyer_books_and_somebody_registers().await;
+    dev.demo_organiser_sells().await;
 
     // The plug is pulled while another booking waits for the bank.
     let (status, second) = dev.book(&["A17", "A18"], 800.00, SLOW_BANK, 0).await;

@@ -40,12 +40,14 @@ const ACCOUNTS: &str =
 
 /// Why money is not spread.
 const MONEY: &str = "written with its payment, by the same statement";
+/// Why organisers' tables are not spread.
+const ORGANISERS: &str = "written by people, and read when an event is published, not when it is sold";
 
 /// Why mission control's tables are not spread.
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 54] = [
+const HOMES: [(&str, Home); 59] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -130,6 +132,11 @@ const HOMES: [(&str, Home); 54] = [
     ("ticketing.reconciliation_seen", Home::OneNode(MONEY)),
     ("ticketing.payment_differences", Home::OneNode(MONEY)),
     ("ticketing.accounts", Home::OneNode(ACCOUNTS)),
+    ("ticketing.organisations", Home::OneNode(ORGANISERS)),
+    ("ticketing.organisers", Home::OneNode(ORGANISERS)),
+    ("ticketing.venues", Home::OneNode(ORGANISERS)),
+    ("ticketing.venue_seats", Home::OneNode(ORGANISERS)),
+    ("ticketing.event_changes", Home::OneNode(ORGANISERS)),
     ("ticketing.sessions", Home::OneNode(ACCOUNTS)),
     ("ticketing.account_links", Home::OneNode(ACCOUNTS)),
     ("ticketing.account_events", Home::OneNode(ACCOUNTS)),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
-use crate::limits::DRAWINGS_MAX;
+use crate::limits::{DRAWINGS_MAX, VENUE_IMPORTS_MAX};
 use crate::options::Options;
 use crate::queue::Rooms;
 use crate::tickets::Keys;
@@ -42,6 +42,8 @@ struct Shared {
     ticket_keys: Keys,
     drawings: Semaphore,
     account_events_wake: Notify,
+    event_changes_wake: Notify,
+    venue_imports: Semaphore,
     inbox_wake: Notify,
     draining: CancellationToken,
 }
@@ -62,6 +64,8 @@ impl App {
             rooms: Rooms::default(),
             arrivals: Arrivals::default(),
             account_events_wake: Notify::new(),
+            event_changes_wake: Notify::new(),
+            venue_imports: Semaphore::new(VENUE_IMPORTS_MAX),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
         }))
@@ -126,6 +130,21 @@ impl App {
     /// Until [`Self::wake_account_events`] is called.
     pub async fn account_events_woken(&self) {
         self.0.account_events_wake.notified().await;
+    }
+
+    /// Tells the events' outbox that there is something to do.
+    pub fn wake_event_changes(&self) {
+        self.0.event_changes_wake.notify_one();
+    }
+
+    /// Until [`Self::wake_event_changes`] is called.
+    pub async fn event_changes_woken(&self) {
+        self.0.event_changes_wake.notified().await;
+    }
+
+    /// Room for imports of venues' seats.
+    pub fn venue_imports(&self) -> &Semaphore {
+        &self.0.venue_imports
     }
 
     /// How many bookings may be in work.

@@ -1,6 +1,6 @@
 //! The ticket shop's public HTTP API: users, events, seats, bookings, and the payment provider's webhooks.
 //!
-//! The gateway keeps no state of its own but the users, the webhook inbox and the lines of waiting rooms, and in memory what it saw of the seats a moment ago. It checks what comes in, turns a wish to book into one
+//! The gateway keeps no state of its own but the users, the events, the webhook inbox and the lines of waiting rooms, and in memory what it saw of the seats a moment ago. It checks what comes in, turns a wish to book into one
 //! start of the booking workflow, and shows the saga's state in the shop's words. Any number of gateways can run.
 //!
 //! Shape: [`Options`] and [`Deps`] → [`serve`] (or [`router`] alone, without the webhook inbox's background task).
@@ -34,9 +34,10 @@ use tokio_util::sync::CancellationToken;
 pub use self::tickets::new_pass;
 pub use app::Deps;
 pub use bookings::view::{Booking, BookingStatus};
+pub use events::organiser::{OrganiserEntry, add_organiser, list_organisers, remove_organiser};
 pub use options::{Options, Secret, TrustedProxies};
 pub use routes::openapi;
-pub use users::demo::{Demo, demo_buyer};
+pub use users::demo::{DEMO_ORGANISER, Demo, demo_buyer, demo_organiser};
 pub use webhooks::signature;
 
 /// How long requests keep coming in after the gateway has said that it is not ready any more: load balancers need a
@@ -65,6 +66,7 @@ pub async fn serve(
     let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
     let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
     let calling_off = tokio::spawn(refunds::runner::run(app.clone(), shutdown.clone()));
+    let publishing = tokio::spawn(events::outbox::run(app.clone(), shutdown.clone()));
     let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -89,5 +91,6 @@ pub async fn serve(
     letting_in.await.map_err(std::io::Error::other)?;
     telling.await.map_err(std::io::Error::other)?;
     calling_off.await.map_err(std::io::Error::other)?;
+    publishing.await.map_err(std::io::Error::other)?;
     served.map_err(std::io::Error::other)?
 }

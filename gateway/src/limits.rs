@@ -188,6 +188,41 @@ pub const USERS_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// So many at a time, so that no delete runs long.
 pub const USERS_PURGE_MAX: i64 = 1_000;
 
+/// Seats of a venue: the largest stadiums have some 110,000 for sports, and fewer for concerts.
+pub const VENUE_SEATS_MAX: usize = 100_000;
+/// Bytes of a venue's seats: 160 for each of them.
+pub const VENUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Imports of seats worked on at a time: each may take some ten times its bytes.
+pub const VENUE_IMPORTS_MAX: usize = 2;
+/// When an import that found no room may come again: one takes some seconds.
+pub const VENUE_IMPORT_RETRY: Duration = Duration::from_secs(5);
+/// Venues on a page.
+pub const VENUES_PAGE_MAX: u32 = 100;
+/// A seat's number, at most.
+pub const SEAT_NUMBER_MAX: i32 = 100_000;
+/// How far from nought a seat's coordinates are, at most: in centimetres, a kilometre.
+pub const SEAT_COORDINATE_MAX: f32 = 100_000.0;
+/// Bytes of an event as organisers send it: with tiers for each row of a stadium.
+pub const EVENT_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of an event's attributes, which are sent with every list of events.
+pub const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+/// Characters of an event's or a venue's name.
+pub const NAME_CHARS_MAX: usize = 200;
+/// Performers of an event: a festival's.
+pub const PERFORMERS_MAX: usize = 100;
+/// Price tiers of an event.
+pub const TIERS_MAX: usize = 100;
+/// Sections, or sections with rows, that an event's tiers name together.
+pub const TIER_PLACES_MAX: usize = 5_000;
+/// Fees of an event, and taxes: more would not be understood by anybody who pays them.
+pub const CHARGES_MAX: usize = 10;
+/// Seats that an organiser keeps, or lets go, by one request.
+pub const HOUSE_SEATS_MAX: usize = 5_000;
+/// Words of a search, at most.
+pub const SEARCH_WORDS_MAX: usize = 10;
+/// Seats of which a picture names each; a larger one would be several megabytes.
+pub const PICTURE_TITLES_MAX: usize = 2_000;
+
 /// Webhook events taken from the inbox at a time.
 pub const INBOX_BATCH_MAX: i64 = 100;
 /// Signals under way to the engine at a time, per gateway.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
 use crate::limits::AMOUNT_DIGITS_MAX;
@@ -91,6 +91,14 @@ impl Serialize for Cents {
         RawValue::from_string(self.to_string())
             .map_err(ser::Error::custom)?
             .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cents {
+    /// Exactly, by [`Cents::parse`]: of JSON only.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Cents::parse(raw.get()).map_err(de::Error::custom)
     }
 }
 

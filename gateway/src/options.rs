@@ -27,6 +27,8 @@ pub struct Options {
     pub refund_workflow: String,
     /// The workflow that calls an event off.
     pub cancellation_workflow: String,
+    /// The workflow that publishes what happens to events.
+    pub event_workflow: String,
     /// Passwords hashed at once.
     pub hashes_max: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -62,6 +64,7 @@ impl Default for Options {
             account_workflow: workflows::tickets::account::NAME.to_owned(),
             refund_workflow: workflows::tickets::refund::NAME.to_owned(),
             cancellation_workflow: workflows::tickets::cancellation::NAME.to_owned(),
+            event_workflow: workflows::tickets::event::NAME.to_owned(),
             hashes_max: crate::limits::HASHES_MAX,
             trusted_proxies: TrustedProxies::default(),
             inbox_poll_interval: Duration::from_secs(1),

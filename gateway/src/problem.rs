@@ -26,7 +26,7 @@ pub enum Kind {
     NoToken,
     /// Nobody has this address and this password.
     WrongCredentials,
-    /// It is somebody else's to do.
+    /// Whoever is logged in may not do this.
     Forbidden,
     /// It is not this buyer's turn.
     NotAdmitted,
@@ -78,7 +78,7 @@ impl Kind {
                 "Wrong address or password",
                 StatusCode::UNAUTHORIZED,
             ),
-            Kind::Forbidden => ("forbidden", "Not yours to do", StatusCode::FORBIDDEN),
+            Kind::Forbidden => ("forbidden", "Not allowed", StatusCode::FORBIDDEN),
             Kind::NotAdmitted => ("not-admitted", "Not your turn", StatusCode::FORBIDDEN),
             Kind::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Kind::NoSuchRoute => ("no-such-route", "No such route", StatusCode::NOT_FOUND),
@@ -128,7 +128,7 @@ impl Kind {
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// A JSON Pointer into the body; `?name` for a query parameter, `@name` for a header.
+    /// A JSON Pointer into the body; `?name` for a query parameter, `@name` for a header, `line 17, number` in CSV.
     #[schema(example = "/seatIds/0")]
     pub pointer: String,
     /// What is wrong and what to do.

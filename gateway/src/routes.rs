@@ -33,6 +33,7 @@ use crate::{bookings, events, health, queue, refunds, tickets, users, webhooks};
         (name = "events", description = "Events and their seats"),
         (name = "tickets", description = "What gets one in"),
         (name = "doors", description = "Let people in; with a door pass"),
+        (name = "organisers", description = "Make venues and events, and sell them"),
         (name = "webhooks", description = "For the payment provider"),
         (name = "health", description = "For the platform"),
     ),
@@ -106,10 +107,22 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(refunds::routes::refund))
         .routes(routes!(refunds::cancellation::cancel))
         .routes(routes!(refunds::cancellation::progress))
+        .routes(routes!(bookings::routes::extend))
         .routes(routes!(events::routes::list))
         .routes(routes!(events::routes::show))
         .routes(routes!(events::routes::seats))
         .routes(routes!(events::live::seats))
+        .routes(routes!(events::picture::seats))
+        .routes(routes!(events::offers::best_available))
+        .routes(routes!(events::offers::quote))
+        .routes(routes!(events::venues::create, events::venues::list))
+        .routes(routes!(events::venues::show))
+        .routes(routes!(events::venues::put_seats))
+        .routes(routes!(events::manage::create, events::manage::list))
+        .routes(routes!(events::manage::show, events::manage::change))
+        .routes(routes!(events::manage::decide))
+        .routes(routes!(events::house::keep))
+        .routes(routes!(events::house::release))
         .routes(routes!(queue::routes::join))
         .routes(routes!(queue::routes::live))
         .routes(routes!(users::accounts::register))

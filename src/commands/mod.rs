@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod control;
 pub mod door_pass;
 pub mod operator;
+pub mod organiser;
 pub mod places;
 pub mod saga;
 pub mod schedule;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Audit(_)
         | Command::Operator(_)
         | Command::DoorPass(_)
+        | Command::Organiser(_)
         | Command::Campaign(_)
         | Command::Approval(_)
         | Command::Stuck(_)
@@ -80,6 +82,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DoorPass(args) => {
             let settings = load(&global, args.database.flags())?;
             runtime()?.block_on(door_pass::run(&global, args, settings))
+        }
+        Command::Organiser(command) => {
+            let settings = load(&global, command.flags())?;
+            runtime()?.block_on(organiser::run(&global, command, settings))
         }
         Command::Dev(args) => {
             let settings = load(&global, Flags::new())?;

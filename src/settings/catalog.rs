@@ -207,6 +207,12 @@ pub const CATALOG: &[Entry] = &[
         "how long a booking holds its seats",
     ),
     entry(
+        "booking.hold_extension",
+        "SAGALINE_HOLD_EXTENSION",
+        Some("5m"),
+        "how much longer, once, if the buyer asks for it: 10m at most; 0s: they can't",
+    ),
+    entry(
         "booking.payment_retry_initial",
         "SAGALINE_PAYMENT_RETRY_INITIAL",
         Some("30s"),

@@ -87,6 +87,8 @@ pub struct Settings {
     pub shop_url: String,
     /// How long a booking holds its seats.
     pub hold: Duration,
+    /// How much longer, once, if the buyer asks for it.
+    pub hold_extension: Duration,
     /// The wait before the first retry of a payment.
     pub payment_retry_initial: Duration,
     /// The longest wait before a retry of a payment.
@@ -130,6 +132,7 @@ impl Settings {
             anonymous_bookings: sources.required("gateway.anonymous_bookings", yes_or_no),
             shop_url: sources.required("shop.url", http_url),
             hold: sources.required("booking.hold", duration),
+            hold_extension: sources.required("booking.hold_extension", hold_extension),
             payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
             payment_retry_cap: sources.required("booking.payment_retry_cap", duration),
             payment_attempt_timeout: sources.required("booking.payment_attempt_timeout", duration),
@@ -167,6 +170,7 @@ impl Settings {
             "gateway.anonymous_bookings" => Some(self.anonymous_bookings.to_string()),
             "shop.url" => Some(self.shop_url.clone()),
             "booking.hold" => time(self.hold),
+            "booking.hold_extension" => time(self.hold_extension),
             "booking.payment_retry_initial" => time(self.payment_retry_initial),
             "booking.payment_retry_cap" => time(self.payment_retry_cap),
             "booking.payment_attempt_timeout" => time(self.payment_attempt_timeout),
@@ -268,4 +272,15 @@ fn in_range<T: FromStr + PartialOrd + fmt::Display>(min: T, max: T) -> impl Fn(&
         Ok(number) if number >= min && number <= max => Ok(number),
         Ok(_) | Err(_) => Err(format!("it must be a whole number from {min} to {max}")),
     }
+}
+
+/// The longest extension of a hold: what the sweep of forgotten holds waits for, as it knows nothing of extensions.
+pub const HOLD_EXTENSION_MAX: Duration = Duration::from_secs(10 * 60);
+
+fn hold_extension(text: &str) -> Result<Duration, String> {
+    let extension = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if extension > HOLD_EXTENSION_MAX {
+        return Err(format!("at most {}", humantime::format_duration(HOLD_EXTENSION_MAX)));
+    }
+    Ok(extension)
 }

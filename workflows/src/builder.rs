@@ -93,6 +93,7 @@ pub fn scope(name: &str, deadline: Duration, reason: &str, flow: Vec<Node>) -> N
         flow,
         on_deadline,
         accept_late: false,
+        extend: None,
     })
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::definition::{Action, Definition, EndOutcome, Route, SagaMoment, Step, StepMoment};
+use crate::definition::{Action, Definition, EndOutcome, Extend, Route, SagaMoment, Step, StepMoment};
 use crate::expr::{Expression, Template};
 use crate::state::NodeIndex;
 
@@ -69,6 +69,7 @@ pub(crate) enum Kind {
         deadline: Duration,
         on_deadline: Route,
         accept_late: bool,
+        extend: Option<Extend>,
     },
     WaitFor {
         signal: String,
@@ -132,6 +133,7 @@ impl Compiled {
             .and_then(|source| compiler.expression("/business_key", source));
         let first = compiler.sequence("/flow", &definition.flow, None, 0).first;
         compiler.check_jumps();
+        compiler.check_extensions();
         let emit = (definition.emit.iter().enumerate())
             .map(|(i, emit)| {
                 compiler.emit(
@@ -161,6 +163,20 @@ impl Compiled {
             output,
             signals: compiler.signals,
         })
+    }
+
+    /// How a scope's deadline can be moved.
+    pub(crate) fn extension(&self, node: NodeIndex) -> Option<&Extend> {
+        match &self.node(node).kind {
+            Kind::Scope { extend, .. } => extend.as_ref(),
+            _other => None,
+        }
+    }
+
+    /// Whether a signal moves some scope's deadline.
+    pub(crate) fn extends_a_scope(&self, signal: &str) -> bool {
+        let is_one = |node: NodeIndex| self.extension(node).is_some_and(|extend| extend.signal == signal);
+        (0..self.nodes.len() as NodeIndex).any(is_one)
     }
 
     /// The definition.

@@ -297,6 +297,22 @@ pub struct Scope {
     /// scope counts as completed; false, the effect is undone with the rest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_late: bool,
+    /// How its deadline can be moved, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extend: Option<Extend>,
+}
+
+/// A signal that moves a scope's deadline, the first time that it comes while the scope is open and its deadline is ahead. At any
+/// other time it is ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extend {
+    /// The signal's name; nothing else may wait for it.
+    pub signal: String,
+    /// How much later the deadline is then.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub by: Duration,
 }
 
 /// Wait for a signal. A signal that came earlier is taken at once.

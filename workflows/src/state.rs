@@ -1,6 +1,6 @@
 //! Where a saga stands: plain data, derived from its journal by [`crate::advance`] and by nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,9 @@ pub struct State {
     /// It undoes only what was done from this step on, and begins again there.
     #[serde(rename = "bk", default, skip_serializing_if = "Option::is_none")]
     pub back: Option<Back>,
+    /// Scopes whose deadline has been moved: each is once.
+    #[serde(rename = "ex", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub extended: BTreeSet<NodeIndex>,
 }
 
 fn is_false(value: &bool) -> bool {

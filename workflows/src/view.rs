@@ -38,6 +38,9 @@ pub struct SagaView {
     pub error: Option<StepError>,
     /// The workflow's output, once completed.
     pub output: Value,
+    /// Scopes whose deadline was moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<String>,
 }
 
 /// What is to be seen of a step.
@@ -92,6 +95,11 @@ pub fn view(definition: &Compiled, saga: SagaId, state: &State) -> SagaView {
         reason: ending.map(|ending| ending.reason.clone()),
         failed_step: ending.and_then(|ending| ending.step.clone()),
         error: ending.and_then(|ending| ending.error.clone()),
+        extended: state
+            .extended
+            .iter()
+            .map(|scope| definition.node(*scope).name.clone())
+            .collect(),
         output: if status == Status::Completed {
             crate::advance::output(definition, saga, state)
         } else {

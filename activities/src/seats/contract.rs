@@ -38,6 +38,9 @@ pub struct ReserveInput {
     pub seat_ids: Vec<String>,
     /// How long they are held.
     pub hold_seconds: u32,
+    /// What is paid beside the seats' prices: fees and taxes, in minor units.
+    #[serde(default)]
+    pub charges_cents: i64,
 }
 
 /// What `seats.reserve` gives.
@@ -48,7 +51,7 @@ pub struct Reserved {
     pub reserved_at: String,
     /// When it ends, likewise.
     pub expires_at: String,
-    /// The sum of the seats' prices, in minor units.
+    /// The sum of the seats' prices and the charges, in minor units.
     pub total_cents: i64,
 }
 

@@ -29,6 +29,8 @@ pub(super) enum Holder {
     Nobody,
     HeldBy(Uuid),
     SoldTo(Uuid),
+    /// The organiser keeps it.
+    House,
 }
 
 impl Holder {
@@ -36,6 +38,7 @@ impl Holder {
     pub fn admits(self, booking_id: Uuid) -> bool {
         match self {
             Holder::Nobody => true,
+            Holder::House => false,
             Holder::HeldBy(holder) | Holder::SoldTo(holder) => holder == booking_id,
         }
     }

@@ -19,6 +19,8 @@ use crate::typed::{Failure, TypedBatchActivity};
 
 /// Seconds of a hold, at most: a week. Longer is a mistake in somebody's arithmetic.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
+/// Fees and taxes of one booking, at most: far beyond any, and far from overflowing a sum.
+const CHARGES_CENTS_MAX: i64 = 100_000_000_000_000;
 /// Sections searched for free seats, for one batch: claims in others are offered what their event's search finds.
 const PLACES_MAX: usize = 16;
 /// Free seats read around a place. More than one claim is offered, so that not all losers rush to the same ones.
@@ -41,6 +43,7 @@ type Answer = Result<Reserved, Failure>;
 struct Request {
     claim: Claim,
     hold_seconds: u32,
+    charges_cents: i64,
 }
 
 #[async_trait]
@@ -93,10 +96,17 @@ fn request(input: ReserveInput) -> Result<Request, Failure> {
             format!("must be 1 to {HOLD_SECONDS_MAX}"),
         ));
     }
+    if !(0..=CHARGES_CENTS_MAX).contains(&input.charges_cents) {
+        return Err(Failure::invalid_input(
+            "/chargesCents",
+            format!("must be 0 to {CHARGES_CENTS_MAX}"),
+        ));
+    }
     let claim = Claim::new(input.event_id, input.booking_id, input.seat_ids).of_buyer(input.user_id);
     Ok(Request {
         claim,
         hold_seconds: input.hold_seconds,
+        charges_cents: input.charges_cents,
     })
 }
 
@@ -107,6 +117,9 @@ async fn reserve(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Answer>, St
     let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
 
     for (answer, claim) in answers.iter_mut().zip(&claims) {
+        if let Some(max) = seen.order_max(claim).filter(|max| claim.seat_ids.len() as i64 > *max) {
+            *answer = Some(Err(over_limit(claim, Allowance { max, has: 0 })));
+        }
         if claim.user_id.is_none() && seen.is_limited(claim) {
             let problem = "must be given: the event limits how many seats each buyer may have";
             *answer = Some(Err(Failure::invalid_input("/userId", problem)));
@@ -152,7 +165,7 @@ async fn take(pool: &PgPool, requests: &[&Request], seen: &Seen) -> Result<Vec<O
     let plan = plan::reserve(&claims, &seats, &holds, &allowances);
 
     let new_hold = |(request, decided): (&&'_ Request, &Reservation)| match decided {
-        Reservation::Win { total_cents } => Some((request.hold_seconds, *total_cents)),
+        Reservation::Win { total_cents } => Some((request.hold_seconds, total_cents + request.charges_cents)),
         _ => None,
     };
     let mut winners = Vec::new();
@@ -342,6 +355,19 @@ impl Seen {
     /// Its event limits what each buyer may have.
     fn is_limited(&self, claim: &Claim) -> bool {
         self.of(claim).any(|(seat, _)| seat.seats_per_buyer_max.is_some())
+    }
+
+    /// How many seats its event allows in one booking. One that has its seats is never asked again.
+    fn order_max(&self, claim: &Claim) -> Option<i64> {
+        if self
+            .of(claim)
+            .any(|(_, holder)| holder.is_some_and(|holder| holder.is(claim.booking_id())))
+        {
+            return None;
+        }
+        self.of(claim)
+            .find_map(|(seat, _)| seat.seats_per_order_max)
+            .map(i64::from)
     }
 
     /// Where its first seat is.

@@ -34,6 +34,7 @@ pub(super) struct SeenSeat {
     pub seat_id: String,
     pub event_status: Option<String>,
     pub seats_per_buyer_max: Option<i32>,
+    pub seats_per_order_max: Option<i32>,
     pub section: Option<String>,
     status: Option<String>,
     booking_id: Option<Uuid>,
@@ -87,7 +88,8 @@ struct PlacedRow {
 pub(super) async fn see_seats(executor: impl PgExecutor<'_>, claims: &[&Claim]) -> Result<Vec<SeenSeat>> {
     let (events, seats) = named_seats(claims);
     let query = sqlx::query_as(
-        "select w.event_id, w.seat_id, e.status as event_status, e.seats_per_buyer_max, s.section, s.status, s.booking_id
+        "select w.event_id, w.seat_id, ticketing.sale_status(e.status, e.sale_starts_at, e.sale_ends_at) as event_status,
+                e.seats_per_buyer_max, e.seats_per_order_max, s.section, s.status, s.booking_id
          from unnest($1::text[], $2::text[]) as w (event_id, seat_id)
          left join ticketing.events e on e.id = w.event_id
          left join ticketing.seats s on s.event_id = w.event_id and s.seat_id = w.seat_id",
@@ -406,6 +408,7 @@ fn holder(status: &str, booking_id: Option<Uuid>) -> Result<Holder> {
         ("available", None) => Ok(Holder::Nobody),
         ("held", Some(booking_id)) => Ok(Holder::HeldBy(booking_id)),
         ("sold", Some(booking_id)) => Ok(Holder::SoldTo(booking_id)),
+        ("house", None) => Ok(Holder::House),
         _ => Err(StoreError::Inconsistent(format!(
             "a seat is {status} with booking {booking_id:?}"
         ))),

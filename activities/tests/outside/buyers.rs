@@ -26,6 +26,7 @@ fn input(booking: Uuid, user: Option<&str>, seats: &[&str]) -> (Uuid, Value) {
         user_id: user.map(str::to_owned),
         seat_ids: owned(seats),
         hold_seconds: 900,
+        charges_cents: 0,
     };
     (booking, json!(input))
 }

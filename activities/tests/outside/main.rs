@@ -4,6 +4,7 @@
 mod accounts;
 mod buyers;
 mod contention;
+mod events;
 mod model;
 mod notifications;
 mod reference;

@@ -199,7 +199,8 @@ pub fn reserve_input(booking: Uuid, seats: &[&str]) -> Value {
         event_id: EVENT.into(),
         user_id: None,
         seat_ids: owned(seats),
-        hold_seconds: 900
+        hold_seconds: 900,
+        charges_cents: 0
     })
 }
 

@@ -38,6 +38,11 @@ impl Claims {
         self.news.notify_waiters();
     }
 
+    /// The seats that somebody is asking for.
+    pub(super) fn wanted(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Mark>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }

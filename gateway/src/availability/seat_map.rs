@@ -22,6 +22,7 @@ struct Layout {
     by_id: Vec<u32>,
     fingerprint: i64,
     read_at: Instant,
+    stage: (f32, f32),
 }
 
 /// All seats of an event at one moment.
@@ -34,6 +35,7 @@ pub struct SeatMap {
     statuses: Vec<SeatStatus>,
     available: usize,
     whole: OnceLock<Rendered>,
+    picture: OnceLock<Rendered>,
 }
 
 /// Why seats are not to be had.
@@ -61,10 +63,23 @@ pub enum Difference {
 /// An answer's body with its weak entity tag.
 #[derive(Clone)]
 pub struct Rendered {
-    /// JSON.
+    /// JSON, or SVG.
     pub body: Bytes,
     /// `W/"…"`.
     pub etag: String,
+}
+
+impl Rendered {
+    /// This body, with a tag that is its own.
+    pub fn of(body: impl Into<Bytes>) -> Rendered {
+        let body = body.into();
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(&body);
+        Rendered {
+            etag: format!("W/\"{:016x}\"", hasher.finish()),
+            body,
+        }
+    }
 }
 
 /// Which seats to show.
@@ -111,8 +126,10 @@ impl SeatMap {
                 by_id: hall.by_id,
                 fingerprint: hall.fingerprint,
                 read_at,
+                stage: hall.stage,
             }),
             whole: OnceLock::new(),
+            picture: OnceLock::new(),
         }
     }
 
@@ -134,6 +151,7 @@ impl SeatMap {
             statuses: placed,
             layout: layout.clone(),
             whole: OnceLock::new(),
+            picture: OnceLock::new(),
         })
     }
 
@@ -174,6 +192,16 @@ impl SeatMap {
         self.layout.read_at
     }
 
+    /// Where the stage is, in the seats' coordinates.
+    pub fn stage(&self) -> (f32, f32) {
+        self.layout.stage
+    }
+
+    /// How many seats there are.
+    pub fn len(&self) -> usize {
+        self.statuses.len()
+    }
+
     /// The place of a seat.
     pub fn place(&self, seat_id: &str) -> Option<usize> {
         self.layout.places.get(seat_id).map(|place| *place as usize)
@@ -208,6 +236,11 @@ impl SeatMap {
         })
     }
 
+    /// The picture of all seats, drawn once for all who look.
+    pub fn picture(&self, draw: impl FnOnce() -> String) -> Rendered {
+        self.picture.get_or_init(|| Rendered::of(draw())).clone()
+    }
+
     /// The answer to `GET /events/{id}/seats`.
     pub fn render(&self, filter: &SeatFilter) -> Rendered {
         if *filter == SeatFilter::default() {
@@ -237,16 +270,22 @@ impl SeatMap {
             push_json(&mut body, &seat.section);
             body.push_str(",\"row\":");
             push_json(&mut body, &seat.row);
-            write!(body, ",\"price\":{},\"status\":\"{}\"}}", seat.price, status.as_str())
+            write!(body, ",\"price\":{},\"status\":\"{}\"", seat.price, status.as_str())
                 .expect("writing to a string does not fail");
+            if let Some((x, y)) = seat.at {
+                write!(body, ",\"x\":{x},\"y\":{y}").expect("writing to a string does not fail");
+            }
+            let mut separator = ",\"marks\":[\"";
+            for mark in seat.marks.names() {
+                body.push_str(separator);
+                body.push_str(mark);
+                separator = "\",\"";
+            }
+            // Without marks nothing was begun.
+            body.push_str(if separator == "\",\"" { "\"]}" } else { "}" });
         }
         body.push_str("]}");
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write(body.as_bytes());
-        Rendered {
-            etag: format!("W/\"{:016x}\"", hasher.finish()),
-            body: body.into(),
-        }
+        Rendered::of(body)
     }
 
     /// The sections, in the order of their names.
@@ -304,7 +343,10 @@ mod tests {
             id: id.to_owned(),
             section: section.to_owned(),
             row: "A".to_owned(),
+            number: 1,
             price: Cents::new(cents).unwrap(),
+            at: None,
+            marks: Default::default(),
         }
     }
 
@@ -312,6 +354,7 @@ mod tests {
         let hall = Hall {
             on_sale: true,
             version: 7,
+            stage: (0.0, 0.0),
             seats: vec![
                 seat("A1", "Floor", 50_000),
                 seat("A\"2\"", "Floor", 45_005),

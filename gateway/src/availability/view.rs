@@ -1,6 +1,6 @@
 //! One event's seats as this gateway knows them, and those who follow them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -94,6 +94,16 @@ impl View {
             }
             state.map.refusal(seat_ids, |place| state.learned.contains_key(&place))
         })
+    }
+
+    /// The places of seats that somebody has or is asking for, though the map shows them as free.
+    pub fn spoken_for(&self) -> HashSet<usize> {
+        let wanted = self.claims.wanted();
+        let places = self.with(|state| {
+            let wanted = wanted.iter().filter_map(|seat| state.map.place(seat));
+            Some(state.learned.keys().copied().chain(wanted).collect())
+        });
+        places.unwrap_or_default()
     }
 
     /// Remembers, until the next look, that these seats are taken.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::events::pricing::Breakdown;
 use crate::http::body::{self, Members};
 use crate::http::text::{echo, is_email};
 use crate::limits::{EMAIL_CHARS_MAX, ID_CHARS_MAX, PAYMENT_METHOD_CHARS_MAX, SEATS_PER_BOOKING_MAX};
@@ -34,7 +35,7 @@ pub struct BookingRequest {
     /// The seats, each once: all of them are booked or none.
     #[schema(max_items = 10, min_items = 1, example = json!(["A15", "A16"]))]
     pub seat_ids: Vec<String>,
-    /// The sum of the seats' prices, a number with at most two decimals, read exactly.
+    /// The sum of the seats' prices, with fees and taxes where the event has some: a number with at most two decimals, read exactly.
     #[schema(value_type = f64, minimum = 0, multiple_of = 0.01, example = json!(700.00))]
     pub total_amount: Cents,
     /// A payment method of the payment provider.
@@ -85,8 +86,14 @@ impl BookingRequest {
             );
             return Err(Problem::invalid(vec![FieldError::new("/eventId", message)]));
         };
-        if !quote.on_sale {
-            let message = format!("names an event that is not on sale: {}", echo(&self.event_id));
+        if quote.status != "on_sale" {
+            let why = match quote.status.as_str() {
+                "upcoming" => ", not yet",
+                "postponed" => " until it has a new date",
+                "cancelled" => ": it is cancelled",
+                _ => "",
+            };
+            let message = format!("names an event that is not on sale{why}: {}", echo(&self.event_id));
             return Err(Problem::invalid(vec![FieldError::new("/eventId", message)]));
         }
         let unknown = self
@@ -103,21 +110,34 @@ impl BookingRequest {
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
-        let sum = Cents::sum(quote.prices.values().copied());
+        if let Some(max) = quote.order_max
+            && i64::try_from(self.seat_ids.len()).is_ok_and(|wanted| wanted > max)
+        {
+            let message = format!("must have at most {max} seats: the event allows no more in one booking");
+            return Err(Problem::invalid(vec![FieldError::new("/seatIds", message)]));
+        }
+        let sum = self.breakdown(quote).map(|order| order.total);
         if sum != Some(self.total_amount) {
             let right = sum.map_or_else(|| "the sum".to_owned(), |sum| sum.to_string());
-            let message = format!(
-                "must be {right}, the sum of the seats' prices, not {}",
-                self.total_amount
-            );
+            let what = if quote.pricing.is_plain() {
+                "the sum of the seats' prices"
+            } else {
+                "the seats' prices with fees and taxes (POST /events/{eventId}/quote)"
+            };
+            let message = format!("must be {right}, {what}, not {}", self.total_amount);
             return Err(Problem::invalid(vec![FieldError::new("/totalAmount", message)]));
         }
         Ok(())
     }
 
+    /// What the seats cost; those that don't exist cost nothing.
+    fn breakdown(&self, quote: &Quote) -> Option<Breakdown> {
+        quote.pricing.breakdown(quote.prices.values().copied())
+    }
+
     /// The saga's input.
     pub fn saga_input(&self, quote: &Quote, payment_method: &str) -> Value {
-        json!({
+        let mut input = json!({
             "userId": self.user_id,
             "eventId": self.event_id,
             "seatIds": self.seat_ids,
@@ -126,7 +146,15 @@ impl BookingRequest {
             "paymentMethod": payment_method,
             "email": self.email,
             "event": {"name": quote.name, "venue": quote.venue, "date": quote.date},
-        })
+        });
+        // Where nothing is added to prices the input is what it always was.
+        if !quote.pricing.is_plain()
+            && let Some(order) = self.breakdown(quote)
+        {
+            input["chargesCents"] = json!(order.total.get() - order.seats.get());
+            input["breakdown"] = json!(cents_of(&order));
+        }
+        input
     }
 
     /// Labels by which operators find the saga.
@@ -139,6 +167,22 @@ impl BookingRequest {
         let canonical = serde_json::to_vec(self).expect("a request is plain data");
         hex::encode(Sha256::digest(canonical))
     }
+}
+
+/// An order's items in minor units, as sagas have money.
+fn cents_of(order: &Breakdown) -> Value {
+    let fees = order
+        .fees
+        .iter()
+        .map(|fee| json!({"name": fee.name, "cents": fee.amount.get()}));
+    let taxes = order.taxes.iter().map(|tax| {
+        json!({"name": tax.name, "rate": tax.rate.to_string(), "cents": tax.amount.get(), "included": tax.included})
+    });
+    json!({
+        "seatsCents": order.seats.get(),
+        "fees": fees.collect::<Vec<_>>(),
+        "taxes": taxes.collect::<Vec<_>>(),
+    })
 }
 
 /// Whose booking, or whose place in a line, it is to be.

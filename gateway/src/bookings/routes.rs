@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use orchestrator::client::{ClientError, SagaDetail, StartRequest, Started, Until};
-use workflows::event::{Command, CommandEvent};
+use workflows::event::{Command, CommandEvent, Signal};
 use workflows::ids::SagaId;
+use workflows::tickets::booking::EXTEND_SIGNAL;
 
 use super::admission::Sign;
 use super::request::BookingRequest;
-use super::view::{Booking, BookingStatus, path_of};
+use super::view::{Booking, BookingStatus, is_extended, path_of};
 use crate::app::App;
 use crate::availability::Claim;
 use crate::http::extract::PathId;
@@ -326,6 +327,62 @@ pub async fn cancel(State(app): State<App>, buyer: Buyer, PathId(id): PathId) ->
         StatusCode::ACCEPTED
     };
     Ok((status, Json(with_history(&app, &saga).await?)).into_response())
+}
+
+/// Ask for more time to pay.
+///
+/// Once for each booking, while its seats are held: `holdExpiresAt` is later from then on. Asking again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/bookings/{bookingId}/extend",
+    tag = "bookings",
+    security((), ("access_token" = [])),
+    params(("bookingId" = String, Path, description = "The booking's id")),
+    responses(
+        (status = 200, description = "The booking with the time that it has now", body = Booking),
+        (status = 401, description = "The access token isn't good", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such booking of this buyer's", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "Its seats are not held (any more), or this shop gives nobody more time", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn extend(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> Result<Json<Booking>, Problem> {
+    let saga = find(&app, &buyer, &id).await?;
+    let refused = |status| {
+        let why = match status {
+            BookingStatus::Initiated => "its seats are not held yet",
+            BookingStatus::Reserved | BookingStatus::Paying => {
+                "its time is up just now, or this shop gives nobody more"
+            }
+            BookingStatus::Confirmed | BookingStatus::Cancelled | BookingStatus::Rejected | BookingStatus::Expired => {
+                "its seats are not held any more"
+            }
+        };
+        Problem::new(Kind::Refused, format!("there is no more time for the booking: {why}"))
+    };
+    let status = BookingStatus::of(&saga.view);
+    if !matches!(status, BookingStatus::Reserved | BookingStatus::Paying) {
+        return Err(refused(status));
+    }
+    if is_extended(&saga.view) {
+        return Ok(Json(with_history(&app, &saga).await?));
+    }
+    // Always under the same id: however often it is asked for, it comes once.
+    let signal = Signal {
+        id: EXTEND_SIGNAL.to_owned(),
+        name: EXTEND_SIGNAL.to_owned(),
+        payload: serde_json::Value::Null,
+    };
+    match app.engine().signal(saga.id, signal).await {
+        Ok(_) => (),
+        Err(ClientError::Refused { .. }) => return Err(refused(status)),
+        Err(error) => return Err(error.into()),
+    }
+    let saga = app.engine().get(saga.id).await?.ok_or_else(no_booking)?;
+    if !is_extended(&saga.view) {
+        return Err(refused(BookingStatus::of(&saga.view)));
+    }
+    Ok(Json(with_history(&app, &saga).await?))
 }
 
 /// Cancel a booking that is not confirmed yet: the same as `POST /bookings/{bookingId}/cancel`.

@@ -1,12 +1,13 @@
 //! A booking as the buyer sees it: the saga's state in the shop's words.
 
+use chrono::Utc;
 use orchestrator::client::{JournalItem, SagaDetail};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use workflows::ids::Timestamp;
 use workflows::state::Status;
-use workflows::tickets::booking::{EXPIRED, PAYMENT_FAILED};
+use workflows::tickets::booking::{EXPIRED, HOLD, PAYMENT_FAILED};
 use workflows::{SagaView, StepView};
 
 use crate::http::text::path_segment;
@@ -14,6 +15,7 @@ use crate::money::Cents;
 use crate::refunds::Given;
 use crate::refunds::payment::{self, NextAction, PaymentFailure};
 use crate::refunds::view::Refund;
+use crate::users::accounts::time;
 
 /// The steps of the booking workflow that a buyer's status depends on.
 const RESERVE: &str = "reserve";
@@ -92,6 +94,11 @@ fn under_way(view: &SagaView) -> BookingStatus {
     }
 }
 
+/// Whether the buyer was given more time.
+pub fn is_extended(view: &SagaView) -> bool {
+    view.extended.iter().any(|scope| scope == HOLD)
+}
+
 fn step<'a>(view: &'a SagaView, name: &str) -> Option<&'a StepView> {
     view.steps.iter().find(|step| step.name == name)
 }
@@ -119,6 +126,9 @@ pub struct Booking {
     /// What it costs, with two decimals.
     #[schema(value_type = f64, multiple_of = 0.01, example = json!(700.00))]
     pub total_amount: Cents,
+    /// What of it is what, where fees or taxes are added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Breakdown>,
     /// What the buyer shows at the door, once confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation_number: Option<String>,
@@ -126,6 +136,10 @@ pub struct Booking {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "date-time")]
     pub hold_expires_at: Option<String>,
+    /// What the server's clock says, beside it: a countdown shows the difference, for the buyer's own clock may be wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    pub server_time: Option<String>,
     /// Why it was cancelled, rejected or expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "EXPIRED")]
@@ -143,6 +157,63 @@ pub struct Booking {
     pub history: Vec<HistoryEntry>,
     /// Where to go from here.
     pub links: Links,
+}
+
+/// What a booking costs, item by item, as it was when it was made.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = BookingBreakdown)]
+pub struct Breakdown {
+    /// The seats' prices.
+    #[schema(value_type = f64, multiple_of = 0.01)]
+    pub seats: Cents,
+    /// What is added to them.
+    pub fees: Vec<Item>,
+    /// Taxes on both.
+    pub taxes: Vec<Item>,
+}
+
+/// A fee or a tax of a booking.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// How much.
+    #[schema(value_type = f64, multiple_of = 0.01)]
+    pub amount: Cents,
+    /// A tax's per cent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Whether prices and fees contain this tax.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub included: bool,
+}
+
+impl Breakdown {
+    /// From a saga's input; none: nothing is added.
+    fn of(input: &Value) -> Option<Breakdown> {
+        let order = input.get("breakdown")?;
+        let item = |item: &Value| {
+            Some(Item {
+                name: item.get("name")?.as_str()?.to_owned(),
+                amount: Cents::new(item.get("cents")?.as_i64()?)?,
+                rate: item.get("rate").and_then(Value::as_str).map(str::to_owned),
+                included: item.get("included").and_then(Value::as_bool).unwrap_or_default(),
+            })
+        };
+        let items = |name: &str| {
+            order
+                .get(name)?
+                .as_array()?
+                .iter()
+                .map(item)
+                .collect::<Option<Vec<_>>>()
+        };
+        Some(Breakdown {
+            seats: Cents::new(order.get("seatsCents")?.as_i64()?)?,
+            fees: items("fees")?,
+            taxes: items("taxes")?,
+        })
+    }
 }
 
 /// Something that happened to a booking.
@@ -176,6 +247,9 @@ pub struct Links {
     /// Where to `POST` to cancel it; left out when that is not possible any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
+    /// Where to `POST` for more time, once, while its seats are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend: Option<String>,
 }
 
 /// The path of a booking.
@@ -206,13 +280,25 @@ impl Booking {
             value.as_str().map(str::to_owned)
         };
         let booking = Booking::from_input(saga, status, history(journal))?;
+        let is_held = matches!(status, BookingStatus::Reserved | BookingStatus::Paying);
+        let links = Links {
+            extend: (is_held && !is_extended(view)).then(|| format!("{}/extend", path_of(&booking.booking_id))),
+            ..booking.links
+        };
         Some(Booking {
+            links,
+            server_time: is_held.then(|| time(Utc::now())),
             confirmation_number: match status {
                 BookingStatus::Confirmed => output(CONFIRM, "confirmationNumber"),
                 _ => None,
             },
             hold_expires_at: match status {
-                BookingStatus::Reserved | BookingStatus::Paying => output(RESERVE, "expiresAt"),
+                // Once it was moved, the scope's deadline is what counts.
+                BookingStatus::Reserved | BookingStatus::Paying => step(view, HOLD)
+                    .filter(|_| is_extended(view))
+                    .and_then(|hold| hold.until)
+                    .map(|until| until.to_rfc3339())
+                    .or_else(|| output(RESERVE, "expiresAt")),
                 _ => None,
             },
             reason: match status {
@@ -242,6 +328,7 @@ impl Booking {
         Some(Booking {
             links: Links {
                 cancel: (!status.is_decided()).then(|| format!("{path}/cancel")),
+                extend: None,
                 this: path,
                 seats: format!("{event_path}/seats"),
                 event: event_path,
@@ -252,8 +339,10 @@ impl Booking {
             event_id,
             seat_ids,
             total_amount,
+            breakdown: Breakdown::of(input),
             confirmation_number: None,
             hold_expires_at: None,
+            server_time: None,
             reason: None,
             next_action: None,
             payment_failure: None,

@@ -1,21 +1,23 @@
 //! `GET /events…`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::pricing::{Fee, Tax};
 use crate::app::App;
-use crate::availability::{SeatFilter, SectionSummary};
+use crate::availability::{Rendered, SeatFilter, SectionSummary};
 use crate::http::extract::{Parameters, PathId};
 use crate::http::text::{self, path_segment};
-use crate::limits::{EVENTS_PAGE_DEFAULT, EVENTS_PAGE_MAX};
+use crate::limits::{EVENTS_PAGE_DEFAULT, EVENTS_PAGE_MAX, NAME_CHARS_MAX, SEARCH_WORDS_MAX};
 use crate::money::Cents;
 use crate::problem::{Problem, ProblemDetails};
 use crate::store::events::{self as store, SeatStatus};
+use crate::users::accounts::time;
 
 /// Which moment a list of seats shows, as the ids of live changes count moments.
 const SEATS_VERSION: HeaderName = HeaderName::from_static("seats-version");
@@ -42,8 +44,32 @@ pub struct Event {
     /// ISO 4217, lower case.
     #[schema(example = "usd")]
     currency: String,
-    /// `on_sale`, `closed` or `cancelled`.
+    /// `upcoming`, `on_sale`, `closed`, `postponed` or `cancelled`.
     status: String,
+    /// Who is on stage.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    performers: Vec<String>,
+    /// From when on it is sold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    sale_starts_at: Option<String>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    sale_ends_at: Option<String>,
+    /// When it was to begin, if it was postponed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    postponed_from: Option<String>,
+    /// What is added to the seats' prices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fees: Vec<Fee>,
+    /// Taxes on both.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    taxes: Vec<Tax>,
+    /// Seats of one booking, at most; left out: 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats_per_order_max: Option<i32>,
     /// Seats that each buyer may have, held and sold together; left out: as many as they like.
     #[serde(skip_serializing_if = "Option::is_none")]
     seats_per_buyer_max: Option<i32>,
@@ -110,6 +136,15 @@ pub struct SeatEntry {
     price: Cents,
     /// Whether it can be had.
     status: SeatStatus,
+    /// Where it is, in a unit of the venue's choice; left out: the venue doesn't say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<f32>,
+    /// See above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<f32>,
+    /// `wheelchair`, `companion`, `step_free`, `restricted_view`; left out: nothing is to be known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<String>,
 }
 
 impl From<store::Event> for Event {
@@ -128,6 +163,13 @@ impl From<store::Event> for Event {
             time_zone: event.starts_at.zone(),
             currency: event.currency,
             status: event.status,
+            performers: event.performers,
+            sale_starts_at: event.sale_starts_at.map(time),
+            sale_ends_at: event.sale_ends_at.map(time),
+            postponed_from: event.postponed_from.map(time),
+            fees: event.pricing.fees,
+            taxes: event.pricing.taxes,
+            seats_per_order_max: event.seats_per_order_max,
             seats_per_buyer_max: event.seats_per_buyer_max,
             attributes: event.attributes,
         }
@@ -144,16 +186,124 @@ pub struct ListParameters {
     /// How many, at most 200.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+    /// Words, or their beginnings, that are all in the event's name, performers, venue or city.
+    text: Option<String>,
+    /// In this city, in any case of letters.
+    city: Option<String>,
+    /// Beginning then or later: a date (its beginning in UTC) or an instant (RFC 3339).
+    from: Option<String>,
+    /// Beginning before then.
+    to: Option<String>,
 }
 
-/// List the events.
+impl ListParameters {
+    fn search(&self) -> Result<store::Search, Problem> {
+        for (name, text) in [("?after", &self.after), ("?city", &self.city), ("?text", &self.text)] {
+            if let Some(text) = text {
+                text::check(text, NAME_CHARS_MAX).map_err(|message| Problem::malformed(name, message))?;
+            }
+        }
+        Ok(store::Search {
+            words: self.text.as_deref().map(words).transpose()?,
+            city: self.city.clone(),
+            from: self.from.as_deref().map(|text| moment("?from", text)).transpose()?,
+            to: self.to.as_deref().map(|text| moment("?to", text)).transpose()?,
+            after: self.after.clone(),
+        })
+    }
+
+    /// The path of the page after this event, of the same search.
+    fn next(&self, last: &str, limit: u32) -> String {
+        let mut next = format!("/events?after={}&limit={limit}", path_segment(last));
+        let others = [
+            ("text", &self.text),
+            ("city", &self.city),
+            ("from", &self.from),
+            ("to", &self.to),
+        ];
+        for (name, value) in others {
+            if let Some(value) = value {
+                next.push_str(&format!("&{name}={}", path_segment(value)));
+            }
+        }
+        next
+    }
+}
+
+/// The query of a text search: each word, or a longer one that begins with it. What is no letter or digit parts words, so nothing of
+/// Postgres' syntax can be said.
+fn words(text: &str) -> Result<String, Problem> {
+    let words: Vec<String> = text
+        .split(|char: char| !char.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(|word| format!("'{word}':*"))
+        .collect();
+    match words.len() {
+        0 => Err(Problem::malformed("?text", "must have a word of letters or digits")),
+        count if count > SEARCH_WORDS_MAX => Err(Problem::malformed(
+            "?text",
+            format!("must have at most {SEARCH_WORDS_MAX} words"),
+        )),
+        _ => Ok(words.join(" & ")),
+    }
+}
+
+fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
+    let instant = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
+    let date = || {
+        text.parse::<NaiveDate>()
+            .ok()
+            .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+    };
+    // What Postgres has no room for is nobody's event.
+    let at = instant.or_else(date).filter(|at| (1..=9999).contains(&at.year()));
+    at.ok_or_else(|| {
+        let message = "must be a date such as 2027-06-12, or an instant such as 2027-06-12T19:00:00Z";
+        Problem::malformed(name, message)
+    })
+}
+
+/// An answer as JSON with its entity tag.
+fn json_tagged(headers: &HeaderMap, value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("an answer is plain data");
+    tagged(headers, "application/json", Rendered::of(body))
+}
+
+/// An answer with its entity tag; 304 if the client has it already.
+pub fn tagged(headers: &HeaderMap, media_type: &'static str, answer: Rendered) -> Response {
+    let is_known = is_known(headers, &answer.etag);
+    let etag = HeaderValue::from_str(&answer.etag).expect("a tag is hexadecimal");
+    // `no-cache`: keep it, but ask each time.
+    let known = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, known).into_response();
+    }
+    (
+        known,
+        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
+        answer.body,
+    )
+        .into_response()
+}
+
+/// List events, or search for some.
+///
+/// With an `If-None-Match` of an earlier answer's `ETag`, 304 when nothing has changed.
 #[utoipa::path(
     get,
     path = "/events",
     tag = "events",
-    params(ListParameters),
+    params(
+        ListParameters,
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer"),
+    ),
     responses(
-        (status = 200, description = "Events, those that begin soonest first", body = EventPage),
+        (status = 200, description = "Events, those that begin soonest first", body = EventPage,
+         headers(("ETag" = String, description = "Changes when an answer changes"))),
+        (status = 304, description = "Nothing has changed"),
         (status = 400, description = "A parameter is not known or can't be read",
          body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
@@ -162,7 +312,8 @@ pub struct ListParameters {
 pub async fn list(
     State(app): State<App>,
     Parameters(parameters): Parameters<ListParameters>,
-) -> Result<Json<EventPage>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let limit = parameters.limit.unwrap_or(EVENTS_PAGE_DEFAULT);
     if !(1..=EVENTS_PAGE_MAX).contains(&limit) {
         return Err(Problem::malformed(
@@ -170,40 +321,47 @@ pub async fn list(
             format!("must be 1 to {EVENTS_PAGE_MAX}, not {limit}"),
         ));
     }
-    if let Some(after) = &parameters.after {
-        text::check(after, crate::limits::ID_CHARS_MAX).map_err(|message| Problem::malformed("?after", message))?;
-    }
+    let search = parameters.search()?;
     // One more than asked for shows whether there is a next page.
-    let mut events = store::list(app.pool(), parameters.after.as_deref(), limit + 1).await?;
+    let mut events = store::list(app.pool(), &search, limit + 1).await?;
     let has_more = events.len() > limit as usize;
     events.truncate(limit as usize);
     let next = events.last().filter(|_| has_more);
-    let next = next.map(|last| format!("/events?after={}&limit={limit}", path_segment(&last.id)));
-    Ok(Json(EventPage {
+    let next = next.map(|last| parameters.next(&last.id, limit));
+    let page = EventPage {
         events: events.into_iter().map(Event::from).collect(),
         next,
-    }))
+    };
+    Ok(json_tagged(&headers, &page))
 }
 
 /// Show an event with its sections.
+///
+/// With an `If-None-Match` of an earlier answer's `ETag`, 304 when nothing has changed.
 #[utoipa::path(
     get,
     path = "/events/{eventId}",
     tag = "events",
-    params(("eventId" = String, Path, description = "The event's id")),
+    params(
+        ("eventId" = String, Path, description = "The event's id"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer"),
+    ),
     responses(
-        (status = 200, description = "The event", body = EventDetail),
+        (status = 200, description = "The event", body = EventDetail,
+         headers(("ETag" = String, description = "Changes when an answer changes"))),
+        (status = 304, description = "Nothing has changed"),
         (status = 404, description = "There is no such event", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<EventDetail>, Problem> {
+pub async fn show(State(app): State<App>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, Problem> {
     let event = store::get(app.pool(), &id).await?.ok_or_else(no_event)?;
     let map = app.availability().read(app.pool(), &id).await?.ok_or_else(no_event)?;
-    Ok(Json(EventDetail {
+    let event = EventDetail {
         event: event.into(),
         sections: map.sections(),
-    }))
+    };
+    Ok(json_tagged(&headers, &event))
 }
 
 /// Which seats.
@@ -251,18 +409,11 @@ pub async fn seats(
         section: parameters.section,
         status: parameters.status,
     });
-    let etag = HeaderValue::from_str(&rendered.etag).expect("a tag is hexadecimal");
-    // `no-cache`: keep it, but ask each time.
-    let mut response_headers = HeaderMap::from_iter([
-        (header::ETAG, etag),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (SEATS_VERSION, HeaderValue::from(map.version())),
-    ]);
-    if is_known(&headers, &rendered.etag) {
-        return Ok((StatusCode::NOT_MODIFIED, response_headers).into_response());
-    }
-    response_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok((response_headers, rendered.body).into_response())
+    let mut response = tagged(&headers, "application/json", rendered);
+    response
+        .headers_mut()
+        .insert(SEATS_VERSION, HeaderValue::from(map.version()));
+    Ok(response)
 }
 
 /// Whether the client has the answer with this tag already (weak comparison, RFC 9110).

@@ -86,6 +86,42 @@ async fn read_bounded(headers: &HeaderMap, body: Body, bytes_max: usize) -> Resu
     Ok(bytes.into())
 }
 
+/// Reads a whole body of at most `bytes_max` as JSON of this type; the first thing that doesn't fit is named with its place.
+pub async fn typed<T: DeserializeOwned>(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<T, Problem> {
+    let bytes = read(headers, body, bytes_max).await?;
+    require_json(headers)?;
+    parse_typed(&bytes)
+}
+
+/// Reads JSON as this type.
+pub fn parse_typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The whole must be JSON, or a stray bracket is reported as a wrong field.
+    parse_object(bytes)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer_of(error.path());
+        let message = error.into_inner().to_string();
+        // Lines and columns help nobody beside the place.
+        let message = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(what, _)| what);
+        Problem::invalid(vec![FieldError::new(pointer, message.to_owned())])
+    })
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", text::pointer_token(key)),
+            Segment::Enum { variant } => format!("/{}", text::pointer_token(variant)),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
 /// Reads a body as one JSON object.
 pub fn parse_object(bytes: &[u8]) -> Result<Members, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {

@@ -14,6 +14,7 @@ use workflows::state::Status;
 use super::store;
 use super::store::cancellations::{self, Standing};
 use crate::app::App;
+use crate::events::organiser::organises;
 use crate::http::extract::PathId;
 use crate::http::{body, context, prefer};
 use crate::limits::{BODY_BYTES_MAX, CANCELLATION_REASON_CHARS_MAX, REFUND_WAIT};
@@ -193,9 +194,10 @@ async fn require_organiser(app: &App, buyer: &Buyer, event: &str) -> Result<(), 
         return Err(no_token());
     }
     let terms = store::terms(app.pool(), event).await?;
-    let terms = terms.filter(|terms| terms.status != "draft");
-    let terms = terms.ok_or_else(|| Problem::not_found("there is no such event"))?;
-    if buyer.is(terms.organiser_id.as_deref()) {
+    if terms.is_none_or(|terms| terms.status == "draft") {
+        return Err(Problem::not_found("there is no such event"));
+    }
+    if organises(app, buyer, event).await? {
         Ok(())
     } else {
         Err(Problem::new(Kind::Forbidden, "this is for the event's organiser"))

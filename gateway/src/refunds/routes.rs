@@ -17,6 +17,7 @@ use super::view::Refund;
 use crate::app::App;
 use crate::bookings::routes::{any_booking, idempotency_key, no_booking};
 use crate::bookings::view::BookingStatus;
+use crate::events::organiser::organises;
 use crate::http::extract::PathId;
 use crate::http::text::echo;
 use crate::http::{body, context, prefer};
@@ -93,7 +94,7 @@ async fn allowed(app: &App, buyer: &Buyer, booking: &SagaDetail) -> Result<&'sta
     let terms = store::terms(app.pool(), event_of(booking))
         .await?
         .ok_or_else(no_booking)?;
-    let is_organiser = buyer.is(terms.organiser_id.as_deref());
+    let is_organiser = organises(app, buyer, event_of(booking)).await?;
     let is_buyer = booking.view.input["userId"]
         .as_str()
         .is_some_and(|user| buyer.owns(user));

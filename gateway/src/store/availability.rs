@@ -15,8 +15,50 @@ pub struct Seat {
     pub section: String,
     /// The row's name.
     pub row: String,
+    /// Its number in the row.
+    pub number: i32,
     /// What it costs.
     pub price: Cents,
+    /// Where it is, if the venue says so.
+    pub at: Option<(f32, f32)>,
+    /// Whether it is for somebody in a wheelchair, for who comes with them, without steps, of a restricted view.
+    pub marks: Marks,
+}
+
+/// What is to be known about a seat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// A place for a wheelchair.
+    pub wheelchair: bool,
+    /// For who comes with somebody in a wheelchair.
+    pub companion: bool,
+    /// Reached without steps.
+    pub step_free: bool,
+    /// Something is in the way.
+    pub restricted_view: bool,
+}
+
+impl Marks {
+    fn parse(text: Option<&str>) -> Marks {
+        let has = |mark: &str| text.is_some_and(|text| text.split(' ').any(|word| word == mark));
+        Marks {
+            wheelchair: has("wheelchair"),
+            companion: has("companion"),
+            step_free: has("step_free"),
+            restricted_view: has("restricted_view"),
+        }
+    }
+
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let marks = [
+            (self.wheelchair, "wheelchair"),
+            (self.companion, "companion"),
+            (self.step_free, "step_free"),
+            (self.restricted_view, "restricted_view"),
+        ];
+        marks.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name)
+    }
 }
 
 /// All seats of an event at one moment, by section, row and number.
@@ -26,6 +68,8 @@ pub struct Hall {
     pub on_sale: bool,
     /// When it was read, on the database's clock.
     pub version: i64,
+    /// Where the stage is, in the seats' coordinates.
+    pub stage: (f32, f32),
     /// The seats, as they are shown.
     pub seats: Vec<Seat>,
     /// Whether each of them can be had.
@@ -55,10 +99,16 @@ pub struct Statuses {
 struct HallRow {
     event_status: String,
     read_at: DateTime<Utc>,
+    stage_x: f32,
+    stage_y: f32,
     seat_id: Option<String>,
     section: Option<String>,
     row_name: Option<String>,
+    number: Option<i32>,
     price_cents: Option<i64>,
+    x: Option<f32>,
+    y: Option<f32>,
+    marks: Option<String>,
     status: Option<String>,
     place: Option<i64>,
     hash: Option<i64>,
@@ -76,10 +126,11 @@ struct StatusesRow {
 /// All seats of an event; none if there is no such event.
 pub async fn hall(executor: impl PgExecutor<'_>, event_id: &str) -> Result<Option<Hall>, sqlx::Error> {
     let rows: Vec<HallRow> = sqlx::query_as(
-        "select e.status as event_status, statement_timestamp() as read_at, s.seat_id, s.section, s.row_name,
-                s.price_cents, s.status, s.place, s.hash
+        "select ticketing.sale_status(e.status, e.sale_starts_at, e.sale_ends_at) as event_status,
+                statement_timestamp() as read_at, e.stage_x, e.stage_y, s.seat_id, s.section, s.row_name, s.number,
+                s.price_cents, s.x, s.y, array_to_string(s.marks, ' ') as marks, s.status, s.place, s.hash
          from ticketing.events e
-         left join (select event_id, seat_id, section, row_name, number, price_cents, status,
+         left join (select event_id, seat_id, section, row_name, number, price_cents, x, y, marks, status,
                            row_number() over (order by seat_id) as place, hashtextextended(seat_id, 0) as hash
                     from ticketing.seats where event_id = $1) s on s.event_id = e.id
          where e.id = $1 and e.status <> 'draft'
@@ -92,16 +143,18 @@ pub async fn hall(executor: impl PgExecutor<'_>, event_id: &str) -> Result<Optio
     let mut hall = Hall {
         on_sale: first.event_status == "on_sale",
         version: first.read_at.timestamp_micros(),
+        stage: (first.stage_x, first.stage_y),
         seats: Vec::with_capacity(rows.len()),
         statuses: Vec::with_capacity(rows.len()),
         by_id: vec![0; rows.len()],
         fingerprint: 0,
     };
     for row in rows {
-        let (Some(id), Some(section), Some(row_name), Some(cents), Some(status), Some(place), Some(hash)) = (
+        let (Some(id), Some(section), Some(row_name), Some(number), Some(cents), Some(status), Some(place), Some(hash)) = (
             row.seat_id,
             row.section,
             row.row_name,
+            row.number,
             row.price_cents,
             row.status,
             row.place,
@@ -119,7 +172,10 @@ pub async fn hall(executor: impl PgExecutor<'_>, event_id: &str) -> Result<Optio
             id,
             section,
             row: row_name,
+            number,
             price: price(cents)?,
+            at: row.x.zip(row.y),
+            marks: Marks::parse(row.marks.as_deref()),
         });
     }
     Ok(Some(hall))
@@ -130,7 +186,8 @@ pub async fn hall(executor: impl PgExecutor<'_>, event_id: &str) -> Result<Optio
 pub async fn statuses(executor: impl PgExecutor<'_>, event_ids: &[String]) -> Result<Vec<Statuses>, sqlx::Error> {
     // Sorted by reading along the primary key, and aggregated in that order.
     let rows: Vec<StatusesRow> = sqlx::query_as(
-        "select e.id as event_id, e.status as event_status, statement_timestamp() as read_at, s.statuses, s.fingerprint
+        "select e.id as event_id, ticketing.sale_status(e.status, e.sale_starts_at, e.sale_ends_at) as event_status,
+                statement_timestamp() as read_at, s.statuses, s.fingerprint
          from unnest($1::text[]) as w (event_id)
          join ticketing.events e on e.id = w.event_id and e.status <> 'draft'
          cross join lateral (
@@ -151,6 +208,7 @@ impl TryFrom<StatusesRow> for Statuses {
     fn try_from(row: StatusesRow) -> Result<Statuses, sqlx::Error> {
         let status = |initial: char| match initial {
             'a' => Ok(SeatStatus::Available),
+            // `held`, and `house`: nobody can have those either.
             'h' => Ok(SeatStatus::Held),
             's' => Ok(SeatStatus::Sold),
             other => Err(unexpected(format!("seat status that begins with {other:?}"))),

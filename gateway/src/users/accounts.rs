@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::UserId;
@@ -155,4 +156,10 @@ pub async fn change(
     let phone = change.phone.as_ref().map(Option::as_deref);
     let profile = accounts::change(app.pool(), bearer.user, change.name.as_deref(), phone).await?;
     Ok(Json(User::of(bearer.user, profile.ok_or_else(no_token)?)))
+}
+
+/// Who registered with this address.
+pub async fn by_address(pool: &PgPool, email: &str) -> Result<Option<UserId>, sqlx::Error> {
+    let known = accounts::known(pool, &request::email_key(email)).await?;
+    Ok(known.map(|known| UserId(known.id)))
 }

@@ -8,18 +8,20 @@ use super::outbox::ACCOUNT_EVENT_KEYS;
 use super::token::Bearer;
 use super::{id, store};
 use crate::app::App;
+use crate::events::outbox::EVENT_CHANGE_KEYS;
 use crate::problem::{Kind, Problem};
 use crate::refunds::REFUND_KEYS;
 use crate::refunds::cancellation::CANCELLATION_KEYS;
 use crate::refunds::differences::DIFFERENCE_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 5] = [
+const OTHERS_KEYS: [&str; 6] = [
     orchestrator::schedules::KEYS,
     ACCOUNT_EVENT_KEYS,
     REFUND_KEYS,
     CANCELLATION_KEYS,
     DIFFERENCE_KEYS,
+    EVENT_CHANGE_KEYS,
 ];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
@@ -30,12 +32,17 @@ impl FromRequestParts<App> for LoggedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let bearer = bearer(app, &parts.headers)?.ok_or_else(no_token)?;
-        if store::sessions::is_live(app.pool(), bearer.session, bearer.user).await? {
+        if is_live(app, &bearer).await? {
             Ok(LoggedIn(bearer))
         } else {
             Err(no_token())
         }
     }
+}
+
+/// Whether the session that a token belongs to goes on: the database is asked.
+pub async fn is_live(app: &App, bearer: &Bearer) -> Result<bool, Problem> {
+    Ok(store::sessions::is_live(app.pool(), bearer.session, bearer.user).await?)
 }
 
 /// Who buys: somebody with an access token, or somebody whom the shop doesn't know. Nobody is asked: it takes no longer for a buyer
@@ -72,18 +79,12 @@ impl Buyer {
             None if id::is_reserved(&key) || OTHERS_KEYS.iter().any(|prefix| key.starts_with(prefix)) => {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
-                    "must not begin with `usr_`, `schedule/`, `account-event/`, `refund/`, `event-cancellation/` or \
-                     `payment-difference/`: those keys are others'",
+                    "must not begin with `usr_`, `schedule/`, `account-event/`, `event-change/`, `refund/`, \
+                     `event-cancellation/` or `payment-difference/`: those keys are others'",
                 ))
             }
             None => Ok(key),
         }
-    }
-
-    /// Whether this is the registered user of that id.
-    pub fn is(&self, user_id: Option<&str>) -> bool {
-        let me = self.0.as_ref().map(|bearer| bearer.user.to_string());
-        me.is_some() && me.as_deref() == user_id
     }
 
     /// Whether this buyer may see, and cancel, what belongs to this user: bookings of registered users are theirs alone.

@@ -126,7 +126,7 @@ fn report(event: &Due, error: &ClientError) {
 }
 
 /// Doubles with each try.
-fn backoff(attempts: i32) -> Duration {
+pub fn backoff(attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);
     ACCOUNT_EVENTS_RETRY
         .saturating_mul(1 << doublings)

@@ -371,3 +371,44 @@ async fn more_seats_than_each_buyer_may_have_are_refused_at_once() {
     assert_eq!((repeated.status, repeated.text), (begun.status, begun.text));
     book(&wish(), "three").await.problem(409, "seat-limit");
 }
+
+#[tokio::test]
+async fn a_hold_is_extended_once() {
+    use workflows::ids::Timestamp;
+
+    let shop = shop::open().await;
+    let saga = shop.book().await;
+    let extend = async || Answer::of(shop.request(Method::POST, &format!("/bookings/{saga}/extend"))).await;
+    // Not held yet.
+    extend().await.problem(409, "refused");
+    shop.engine.change(saga, |view| {
+        view.steps
+            .push(present("reserve", json!({"expiresAt": "2030-01-01T00:15:00.000Z"})));
+    });
+    let booking = shop.get(&format!("/bookings/{saga}")).await.json();
+    assert_eq!(booking["holdExpiresAt"], "2030-01-01T00:15:00.000Z");
+    assert!(booking["serverTime"].is_string());
+    assert_eq!(booking["links"]["extend"], format!("/bookings/{saga}/extend"));
+    // An engine that gives no more time, or whose time was just up.
+    extend().await.problem(409, "refused");
+    shop.engine.change(saga, |view| {
+        view.extended.push("hold".to_owned());
+        let mut hold = step("hold", "absent", Value::Null);
+        hold.until = Some(Timestamp(1_893_457_200_000));
+        view.steps.push(hold);
+    });
+    let answer = extend().await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["holdExpiresAt"], "2030-01-01T00:20:00.000Z");
+    assert!(answer.json()["links"].get("extend").is_none());
+    assert_eq!(extend().await.status, 200);
+    let signals = shop.engine.signals();
+    assert!(
+        signals
+            .iter()
+            .all(|(id, signal)| *id == saga && signal.name == "extend_hold" && signal.id == "extend_hold")
+    );
+    assert_eq!(signals.len(), 1, "what was extended is not asked for again");
+    shop.engine.change(saga, |view| view.status = Status::Completed);
+    extend().await.problem(409, "refused");
+}

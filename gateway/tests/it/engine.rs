@@ -122,6 +122,7 @@ impl FakeEngine {
             failed_step: None,
             error: None,
             output: Value::Null,
+            extended: Vec::new(),
         };
         let saga = SagaDetail {
             id,

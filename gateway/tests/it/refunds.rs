@@ -176,12 +176,7 @@ async fn refunds_that_cannot_be_are_refused_by_name() {
     );
     assert!(shop.engine.starts().iter().all(|start| start.workflow != "refund"));
     // The organiser may all the same.
-    let organiser = "update ticketing.events set attributes = jsonb_build_object('organiserId', $1::text)";
-    sqlx::query(organiser)
-        .bind(bob["userId"].as_str())
-        .execute(&shop.pool)
-        .await
-        .unwrap();
+    make_organiser(&shop, "bob@example.com").await;
     assert_eq!(refund(&shop, booking, Some(access(&bob)), None).await.status, 202);
     // What isn't confirmed is cancelled instead.
     shop.engine.change(booking, |view| {
@@ -295,13 +290,7 @@ async fn an_event_is_called_off_by_its_organiser_and_each_booking_is_taken_up_on
         somebody(&shop, "ada@example.com").await,
         somebody(&shop, "bob@example.com").await,
     );
-    let organiser =
-        "update ticketing.events set attributes = jsonb_build_object('organiserId', $1::text) where id = 'tour'";
-    sqlx::query(organiser)
-        .bind(bob["userId"].as_str())
-        .execute(&shop.pool)
-        .await
-        .unwrap();
+    make_organiser(&shop, "bob@example.com").await;
     let send = async |event: &str, token: Option<&str>, body: Value| {
         let mut request = shop
             .request(Method::POST, &format!("/events/{event}/cancel"))
@@ -377,4 +366,14 @@ async fn an_event_is_called_off_by_its_organiser_and_each_booking_is_taken_up_on
     assert_eq!(ended["status"], "cancelled");
     progress(None).await.problem(401, "no-token");
     progress(Some(access(&ada))).await.problem(403, "forbidden");
+}
+
+/// Makes the tour this user's organisation's.
+async fn make_organiser(shop: &Shop, email: &str) {
+    let made = gateway::add_organiser(&shop.pool, email, "The House").await.unwrap();
+    sqlx::query("update ticketing.events set organisation_id = $1 where id = 'tour'")
+        .bind(made.organisation_id)
+        .execute(&shop.pool)
+        .await
+        .unwrap();
 }

@@ -121,6 +121,44 @@ async fn signals_are_taken_once_and_may_come_early() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scopes_deadline_moves_once_with_its_timer() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let flow = json!([{"kind": "scope", "name": "hold", "deadline": "1h", "on_deadline": {"to": "compensate"},
+                       "extend": {"signal": "more_time", "by": "30m"},
+                       "flow": [{"kind": "wait_for", "name": "paid", "signal": "paid", "deadline": "1d",
+                                 "on_deadline": {"to": "compensate"}}]}]);
+    deploy(&engine, definition("holds", flow)).await;
+    let id = engine.start_saga(saga("holds", json!({}))).await.unwrap().id;
+    let due = async || -> i64 {
+        sqlx::query_scalar(
+            "select (extract(epoch from min(due_at)) * 1000)::bigint from saga.timers where saga_id = $1",
+        )
+        .bind(id.0)
+        .fetch_one(engine.pool())
+        .await
+        .unwrap()
+    };
+    let before = due().await;
+    assert_eq!(
+        engine.signal(id, signal("a", "more_time")).await.unwrap(),
+        SignalReceipt::Delivered
+    );
+    assert_eq!(due().await - before, 30 * 60 * 1_000);
+    // The same wish again, and another one, on another replica: once is once.
+    let other = world.engine().await;
+    assert_eq!(
+        other.signal(id, signal("a", "more_time")).await.unwrap(),
+        SignalReceipt::Duplicate
+    );
+    other.signal(id, signal("b", "more_time")).await.unwrap();
+    assert_eq!(due().await - before, 30 * 60 * 1_000);
+    other.signal(id, signal("c", "paid")).await.unwrap();
+    assert_eq!(settle(&engine, &[id]).await, BTreeMap::from([(Status::Completed, 1)]));
+    world.audit(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_parked_while_its_saga_begins_is_delivered() {
     let world = World::new().await;
     let engine = world.engine().await;

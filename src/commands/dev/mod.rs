@@ -88,6 +88,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
             .unwrap_or_else(|| "https://api.stripe.com".to_owned()),
         mailbox: backing.mailbox(),
         demo_token: String::new(),
+        organiser_token: String::new(),
     };
     let forgetful = backing.broker_forgets();
     let services = Services::start(
@@ -105,6 +106,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
     .await?;
     let link = services.one_time_link().await?;
     ready.demo_token = services.demo_token(&settings).await?;
+    ready.organiser_token = services.organiser_token(&settings).await?;
     ready.dashboard = format!("{}{link}", ready.dashboard);
     Ok(Started {
         ready,

@@ -94,6 +94,8 @@ pub struct Ready {
     pub mailbox: Option<String>,
     /// An access token of the demo buyer, good for a day.
     pub demo_token: String,
+    /// An access token of the demo organiser, likewise.
+    pub organiser_token: String,
 }
 
 impl Ready {
@@ -128,6 +130,10 @@ impl Ready {
             "\nThat is anonymous. To book as the demo buyer add this header (good for a day; GET /users/me tells who that is):\n",
         ));
         lines.push(format!("  authorization: Bearer {}", self.demo_token));
+        lines.push(String::from(
+            "\nTo make venues and events as the demo organiser (docs/events.md), this one:\n",
+        ));
+        lines.push(format!("  authorization: Bearer {}", self.organiser_token));
         lines.push(String::from("\nCtrl-C stops everything; the data stays."));
         lines.join("\n")
     }

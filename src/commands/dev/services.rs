@@ -32,6 +32,9 @@ const CONCURRENCY: u32 = 64;
 /// Who the printed link logs in: without a password, so there is no other way in.
 const DEV_USER: &str = "dev";
 
+/// Who the demo organiser sells for.
+const DEMO_ORGANISATION: &str = "Demo Concerts";
+
 /// Where everything is served.
 pub struct Listeners {
     /// The shop's API.
@@ -148,6 +151,18 @@ impl Services {
         let demo = gateway::demo_buyer(&self.pool, &gateway_options(settings)).await;
         let demo = demo.map_err(|error| anyhow!(error)).context("making the demo buyer")?;
         Ok(demo.token)
+    }
+
+    /// An access token of the demo organiser, who has an organisation of their own.
+    pub async fn organiser_token(&self, settings: &Settings) -> anyhow::Result<String> {
+        let make = async {
+            let demo = gateway::demo_organiser(&self.pool, &gateway_options(settings)).await?;
+            gateway::add_organiser(&self.pool, gateway::DEMO_ORGANISER, DEMO_ORGANISATION).await?;
+            Ok::<_, String>(demo.token)
+        };
+        make.await
+            .map_err(|error| anyhow!(error))
+            .context("making the demo organiser")
     }
 
     async fn wait_ready(&self, worker: &Readiness) -> anyhow::Result<()> {

@@ -77,6 +77,8 @@ impl Machine<'_> {
                 self.count_branches(node, empty);
             }
             Kind::Scope { first, deadline, .. } => {
+                // A scope that is entered anew has all of its time, and may have more of it again.
+                self.state.extended.remove(&node);
                 self.state.active.insert(
                     node,
                     Active::Scope {

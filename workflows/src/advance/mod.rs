@@ -97,6 +97,7 @@ pub fn start(
         parked: Vec::new(),
         ending: None,
         back: None,
+        extended: Default::default(),
     };
     let mut machine = Machine::new(definition, saga, &mut state, now);
     machine.begin();
@@ -356,6 +357,12 @@ impl<'a> Machine<'a> {
         if self.state.parked.iter().any(|parked| parked.id == signal.id) {
             return Ok(None);
         }
+        if self.definition.extends_a_scope(&signal.name) {
+            return Ok(Some(match self.extend(&signal.name) {
+                Some(scope) => ("deadline_extended", Some(scope)),
+                None => ("signal_ignored", None),
+            }));
+        }
         if let Some(node) = self.waiting_for(&signal.name) {
             self.take_signal(node, signal.payload.clone());
             self.run_todo();
@@ -375,6 +382,29 @@ impl<'a> Machine<'a> {
         }
         self.state.parked.push(signal.clone());
         Ok(Some(("signal_parked", None)))
+    }
+
+    /// Moves the deadline of the open scope that this signal extends; none: there is none, it was moved before, or it is past.
+    fn extend(&mut self, signal: &str) -> Option<NodeIndex> {
+        if self.state.phase != Phase::Forward {
+            return None;
+        }
+        let (definition, now) = (self.definition, self.now);
+        let extended = &mut self.state.extended;
+        self.state.active.iter_mut().find_map(|(node, active)| {
+            let Active::Scope {
+                deadline: Some(deadline),
+            } = active
+            else {
+                return None;
+            };
+            let extend = definition.extension(*node).filter(|extend| extend.signal == signal)?;
+            if *deadline <= now || !extended.insert(*node) {
+                return None;
+            }
+            *deadline = deadline.plus(extend.by);
+            Some(*node)
+        })
     }
 
     fn waiting_for(&self, signal: &str) -> Option<NodeIndex> {

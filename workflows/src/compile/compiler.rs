@@ -19,6 +19,8 @@ pub(super) struct Compiler {
     steps: Vec<String>,
     seen: BTreeSet<String>,
     pub(super) signals: BTreeSet<String>,
+    /// Signals that move deadlines, and where they stand.
+    extensions: Vec<(String, String)>,
     /// Where a `go_to` stands, whence and whither.
     jumps: Vec<(String, NodeIndex, String)>,
     pub(super) problems: Vec<Problem>,
@@ -60,6 +62,17 @@ impl Compiler {
         }
         if definition.flow.is_empty() {
             self.problem("/flow", "a workflow needs at least one node");
+        }
+    }
+
+    /// A signal that moves a deadline does nothing else: whoever waited for it would never get it.
+    pub(super) fn check_extensions(&mut self) {
+        for (pointer, signal) in std::mem::take(&mut self.extensions) {
+            if signal.is_empty() {
+                self.problem(&pointer, "must not be empty");
+            } else if !self.signals.insert(signal.clone()) {
+                self.problem(&pointer, format!("the signal {signal:?} has another meaning already"));
+            }
         }
     }
 
@@ -202,12 +215,20 @@ impl Compiler {
     fn scope(&mut self, pointer: &str, scope: &Scope, index: NodeIndex, depth: usize) -> Kind {
         let inner = self.sequence(&format!("{pointer}/flow"), &scope.flow, Some(index), depth + 1);
         self.route(&format!("{pointer}/on_deadline"), &scope.on_deadline, index);
+        if let Some(extend) = &scope.extend {
+            if extend.by.is_zero() {
+                self.problem(&format!("{pointer}/extend/by"), "must be longer than nothing");
+            }
+            self.extensions
+                .push((format!("{pointer}/extend/signal"), extend.signal.clone()));
+        }
         Kind::Scope {
             first: inner.first,
             last: inner.last,
             deadline: scope.deadline,
             on_deadline: scope.on_deadline.clone(),
             accept_late: scope.accept_late,
+            extend: scope.extend.clone(),
         }
     }
 

@@ -21,13 +21,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::definition::{
-    Action, Definition, Node, Retry, Route, SagaEmit, SagaMoment, Scope, Step, StepEmit, StepMoment,
+    Action, Definition, Extend, Node, Retry, Route, SagaEmit, SagaMoment, Scope, Step, StepEmit, StepMoment,
 };
 
 /// The workflow's name.
 pub const NAME: &str = "booking";
 /// The signal that says that something has become known about the payment (from a webhook).
 pub const PAYMENT_SIGNAL: &str = "payment_update";
+/// The signal by which a buyer asks for more time.
+pub const EXTEND_SIGNAL: &str = "extend_hold";
+/// The scope in which seats are held.
+pub const HOLD: &str = "hold";
 /// The reason of a booking whose hold ended.
 pub const EXPIRED: &str = "EXPIRED";
 /// The reason of a booking whose payment failed.
@@ -51,6 +55,9 @@ pub struct Durations {
     /// How long seats are held.
     #[serde(with = "crate::definition::duration")]
     pub hold: Duration,
+    /// How much longer, once, if the buyer asks for it; nothing: they can't.
+    #[serde(with = "crate::definition::duration")]
+    pub hold_extension: Duration,
     /// Wait before the first retry of a payment.
     #[serde(with = "crate::definition::duration")]
     pub payment_retry: Duration,
@@ -72,6 +79,7 @@ impl Default for Durations {
     fn default() -> Self {
         Durations {
             hold: Duration::from_secs(15 * 60),
+            hold_extension: Duration::from_secs(5 * 60),
             payment_retry: Duration::from_secs(30),
             payment_retry_cap: Duration::from_secs(240),
             seats_timeout: Duration::from_secs(10),
@@ -91,13 +99,17 @@ pub fn definition(durations: &Durations) -> Definition {
         input_schema: input_schema(),
         flow: vec![
             Node::Scope(Scope {
-                name: "hold".to_owned(),
+                name: HOLD.to_owned(),
                 deadline: durations.hold,
                 flow: vec![reserve(durations), pay(durations)],
                 on_deadline: Route::Compensate {
                     reason: Some(EXPIRED.to_owned()),
                 },
                 accept_late: true,
+                extend: (!durations.hold_extension.is_zero()).then(|| Extend {
+                    signal: EXTEND_SIGNAL.to_owned(),
+                    by: durations.hold_extension,
+                }),
             }),
             confirm(durations),
             email(durations),
@@ -118,6 +130,8 @@ fn input_schema() -> Value {
             "eventId": { "type": "string", "minLength": 1 },
             "seatIds": { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "maxItems": 100, "uniqueItems": true },
             "totalCents": { "type": "integer", "minimum": 0 },
+            "chargesCents": { "type": "integer", "minimum": 0 },
+            "breakdown": { "type": "object" },
             "currency": { "type": "string", "minLength": 3, "maxLength": 3 },
             "paymentMethod": { "type": "string", "minLength": 1 },
             "email": { "type": ["string", "null"] },
@@ -163,9 +177,14 @@ fn reserve(durations: &Durations) -> Node {
         activity: "seats.reserve".to_owned(),
         queue: "seats".to_owned(),
         input: with(
-            &with(&seats, "userId", json!("=input.userId")),
-            "holdSeconds",
-            json!(hold_seconds(durations)),
+            &with(
+                &with(&seats, "userId", json!("=input.userId")),
+                "holdSeconds",
+                json!(hold_seconds(durations)),
+            ),
+            // What is paid beside the seats' prices: fees and taxes.
+            "chargesCents",
+            json!("=has(input.chargesCents) ? input.chargesCents : 0"),
         ),
         when: None,
         retry: until_the_deadline(durations),

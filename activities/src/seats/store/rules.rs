@@ -13,7 +13,7 @@ pub(in crate::seats) const AUDIT_RULES: [(&str, &str); 2] = [
              select s.event_id || '/' || s.seat_id || '/' || s.booking_id as place
              from ticketing.seats s
              left join ticketing.holds h on h.event_id = s.event_id and h.booking_id = s.booking_id
-             where s.status <> 'available'
+             where s.status not in ('available', 'house')
                and (h.status is distinct from case s.status when 'held' then 'held' else 'confirmed' end
                     or s.seat_id <> all (h.seat_ids))
          )

@@ -20,8 +20,6 @@ pub struct Terms {
     pub refund_hours: Option<i32>,
     /// The time is up, on the database's clock.
     pub is_over: bool,
-    /// The user who organises it, if that is known.
-    pub organiser_id: Option<String>,
 }
 
 /// What a booking has given back.
@@ -44,7 +42,7 @@ pub struct Given {
 /// An event's terms.
 pub async fn terms(pool: &PgPool, event_id: &str) -> Result<Option<Terms>, sqlx::Error> {
     sqlx::query_as(
-        "select status, starts_at, refund_hours, attributes ->> 'organiserId' as organiser_id,
+        "select status, starts_at, refund_hours,
                 coalesce(now() > starts_at - make_interval(hours => refund_hours), true) as is_over
          from ticketing.events where id = $1",
     )
