@@ -93,7 +93,10 @@ begin
 end
 $$;
 
-<<<<<<< HEAD
+CREATE FUNCTION ticketing.event_words(name text, venue text, city text, performers text[]) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN to_tsvector('simple'::regconfig, ((((((name || ' '::text) || venue) || ' '::text) || city) || ' '::text) || array_to_string(performers, ' '::text)));
+
 CREATE FUNCTION ticketing.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -120,15 +123,10 @@ begin
     return null;
 end
 $$;
-=======
-CREATE FUNCTION ticketing.event_words(name text, venue text, city text, performers text[]) RETURNS tsvector
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN to_tsvector('simple'::regconfig, ((((((name || ' '::text) || venue) || ' '::text) || city) || ' '::text) || array_to_string(performers, ' '::text)));
 
 CREATE FUNCTION ticketing.sale_status(status text, sale_starts_at timestamp with time zone, sale_ends_at timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE WHEN (status IS DISTINCT FROM 'on_sale'::text) THEN status WHEN (sale_starts_at > now()) THEN 'upcoming'::text WHEN (sale_ends_at <= now()) THEN 'closed'::text ELSE 'on_sale'::text END;
->>>>>>> w1
 
 CREATE TABLE ops.api_tokens (
     id bigint NOT NULL,
@@ -589,6 +587,47 @@ CREATE TABLE ticketing.accounts (
     CONSTRAINT accounts_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
 );
 
+CREATE TABLE ticketing.check_ins (
+    event_id text NOT NULL,
+    booking_id uuid NOT NULL,
+    seat_id text NOT NULL,
+    admitted_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    door text NOT NULL,
+    scan_id uuid NOT NULL,
+    CONSTRAINT check_ins_door_check CHECK ((door <> ''::text)),
+    CONSTRAINT check_ins_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT check_ins_seat_id_check CHECK ((seat_id <> ''::text))
+);
+
+CREATE TABLE ticketing.check_ins_undone (
+    event_id text NOT NULL,
+    booking_id uuid NOT NULL,
+    seat_id text NOT NULL,
+    admitted_at timestamp with time zone NOT NULL,
+    admitted_by text NOT NULL,
+    undone_at timestamp with time zone DEFAULT now() NOT NULL,
+    undone_by text NOT NULL,
+    reason text NOT NULL,
+    scan_id uuid NOT NULL,
+    CONSTRAINT check_ins_undone_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT check_ins_undone_reason_check CHECK ((reason <> ''::text)),
+    CONSTRAINT check_ins_undone_seat_id_check CHECK ((seat_id <> ''::text))
+);
+
+CREATE TABLE ticketing.door_passes (
+    event_id text NOT NULL,
+    digest bytea NOT NULL,
+    door text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT door_passes_check CHECK ((expires_at > created_at)),
+    CONSTRAINT door_passes_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT door_passes_door_check CHECK ((door <> ''::text)),
+    CONSTRAINT door_passes_event_id_check CHECK ((event_id <> ''::text))
+);
+
 CREATE TABLE ticketing.event_buyers (
     event_id text NOT NULL,
     user_id text NOT NULL,
@@ -596,7 +635,6 @@ CREATE TABLE ticketing.event_buyers (
     CONSTRAINT event_buyers_user_id_check CHECK ((user_id <> ''::text))
 );
 
-<<<<<<< HEAD
 CREATE TABLE ticketing.event_cancellation_items (
     event_id text NOT NULL,
     booking_id uuid NOT NULL,
@@ -620,7 +658,7 @@ CREATE TABLE ticketing.event_cancellations (
     finished_at timestamp with time zone,
     CONSTRAINT event_cancellations_event_id_check CHECK ((event_id <> ''::text))
 );
-=======
+
 CREATE TABLE ticketing.event_changes (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -635,7 +673,6 @@ CREATE TABLE ticketing.event_changes (
     CONSTRAINT event_changes_kind_check CHECK ((kind = ANY (ARRAY['created'::text, 'updated'::text, 'seats_released'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0.05');
->>>>>>> w1
 
 CREATE TABLE ticketing.events (
     id text NOT NULL,
@@ -650,9 +687,6 @@ CREATE TABLE ticketing.events (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     seats_per_buyer_max integer,
-<<<<<<< HEAD
-    refund_hours integer DEFAULT 48,
-=======
     organisation_id uuid,
     venue_id uuid,
     performers text[] DEFAULT '{}'::text[] NOT NULL,
@@ -665,17 +699,14 @@ CREATE TABLE ticketing.events (
     stage_x real DEFAULT 0 NOT NULL,
     stage_y real DEFAULT 0 NOT NULL,
     words tsvector GENERATED ALWAYS AS (ticketing.event_words(name, venue, city, performers)) STORED,
->>>>>>> w1
+    refund_hours integer DEFAULT 48,
     CONSTRAINT events_attributes_check CHECK ((jsonb_typeof(attributes) = 'object'::text)),
     CONSTRAINT events_check CHECK ((sale_ends_at > sale_starts_at)),
     CONSTRAINT events_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT events_id_check CHECK ((id <> ''::text)),
     CONSTRAINT events_name_check CHECK ((name <> ''::text)),
-<<<<<<< HEAD
-    CONSTRAINT events_refund_hours_check CHECK ((refund_hours >= 0)),
-=======
     CONSTRAINT events_pricing_check CHECK ((jsonb_typeof(pricing) = 'object'::text)),
->>>>>>> w1
+    CONSTRAINT events_refund_hours_check CHECK ((refund_hours >= 0)),
     CONSTRAINT events_seats_per_buyer_max_check CHECK ((seats_per_buyer_max > 0)),
     CONSTRAINT events_seats_per_order_max_check CHECK ((seats_per_order_max > 0)),
     CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'on_sale'::text, 'postponed'::text, 'closed'::text, 'cancelled'::text]))),
@@ -759,7 +790,19 @@ CREATE TABLE ticketing.notifications_sent (
 )
 WITH (fillfactor='80');
 
-<<<<<<< HEAD
+CREATE TABLE ticketing.organisations (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT organisations_name_check CHECK ((name <> ''::text))
+);
+
+CREATE TABLE ticketing.organisers (
+    account_id uuid NOT NULL,
+    organisation_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE ticketing.payment_differences (
     reference text NOT NULL,
     kind text NOT NULL,
@@ -793,20 +836,6 @@ CREATE TABLE ticketing.payment_refunds (
     CONSTRAINT payment_refunds_provider_id_check CHECK ((provider_id <> ''::text))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.1');
-=======
-CREATE TABLE ticketing.organisations (
-    id uuid NOT NULL,
-    name text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT organisations_name_check CHECK ((name <> ''::text))
-);
-
-CREATE TABLE ticketing.organisers (
-    account_id uuid NOT NULL,
-    organisation_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
-);
->>>>>>> w1
 
 CREATE TABLE ticketing.payments (
     key text NOT NULL,
@@ -935,6 +964,14 @@ CREATE TABLE ticketing.sessions (
     CONSTRAINT sessions_token_hash_check CHECK ((length(token_hash) = 32))
 )
 WITH (fillfactor='80');
+
+CREATE TABLE ticketing.ticket_keys (
+    id text NOT NULL,
+    seed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ticket_keys_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT ticket_keys_seed_check CHECK ((octet_length(seed) = 32))
+);
 
 CREATE TABLE ticketing.venue_seats (
     venue_id uuid NOT NULL,
@@ -1121,19 +1158,26 @@ ALTER TABLE ONLY ticketing.accounts
 ALTER TABLE ONLY ticketing.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ticketing.check_ins
+    ADD CONSTRAINT check_ins_pkey PRIMARY KEY (event_id, booking_id, seat_id);
+
+ALTER TABLE ONLY ticketing.check_ins_undone
+    ADD CONSTRAINT check_ins_undone_pkey PRIMARY KEY (event_id, booking_id, seat_id, scan_id);
+
+ALTER TABLE ONLY ticketing.door_passes
+    ADD CONSTRAINT door_passes_pkey PRIMARY KEY (event_id, digest);
+
 ALTER TABLE ONLY ticketing.event_buyers
     ADD CONSTRAINT event_buyers_pkey PRIMARY KEY (event_id, user_id);
 
-<<<<<<< HEAD
 ALTER TABLE ONLY ticketing.event_cancellation_items
     ADD CONSTRAINT event_cancellation_items_pkey PRIMARY KEY (event_id, booking_id);
 
 ALTER TABLE ONLY ticketing.event_cancellations
     ADD CONSTRAINT event_cancellations_pkey PRIMARY KEY (event_id);
-=======
+
 ALTER TABLE ONLY ticketing.event_changes
     ADD CONSTRAINT event_changes_pkey PRIMARY KEY (id);
->>>>>>> w1
 
 ALTER TABLE ONLY ticketing.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
@@ -1150,16 +1194,6 @@ ALTER TABLE ONLY ticketing.ledger_entries
 ALTER TABLE ONLY ticketing.notifications_sent
     ADD CONSTRAINT notifications_sent_pkey PRIMARY KEY (key);
 
-<<<<<<< HEAD
-ALTER TABLE ONLY ticketing.payment_differences
-    ADD CONSTRAINT payment_differences_pkey PRIMARY KEY (reference);
-
-ALTER TABLE ONLY ticketing.payment_refunds
-    ADD CONSTRAINT payment_refunds_pkey PRIMARY KEY (refund_id);
-
-ALTER TABLE ONLY ticketing.payment_refunds
-    ADD CONSTRAINT payment_refunds_provider_id_key UNIQUE (provider_id);
-=======
 ALTER TABLE ONLY ticketing.organisations
     ADD CONSTRAINT organisations_name_key UNIQUE (name);
 
@@ -1168,7 +1202,15 @@ ALTER TABLE ONLY ticketing.organisations
 
 ALTER TABLE ONLY ticketing.organisers
     ADD CONSTRAINT organisers_pkey PRIMARY KEY (account_id);
->>>>>>> w1
+
+ALTER TABLE ONLY ticketing.payment_differences
+    ADD CONSTRAINT payment_differences_pkey PRIMARY KEY (reference);
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_pkey PRIMARY KEY (refund_id);
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_provider_id_key UNIQUE (provider_id);
 
 ALTER TABLE ONLY ticketing.payments
     ADD CONSTRAINT payments_intent_id_key UNIQUE (intent_id);
@@ -1199,6 +1241,9 @@ ALTER TABLE ONLY ticketing.sessions
 
 ALTER TABLE ONLY ticketing.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ticketing.ticket_keys
+    ADD CONSTRAINT ticket_keys_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.venue_seats
     ADD CONSTRAINT venue_seats_pkey PRIMARY KEY (venue_id, seat_id);
@@ -1284,17 +1329,15 @@ CREATE INDEX account_links_by_account ON ticketing.account_links USING btree (ac
 
 CREATE INDEX account_links_by_expiry ON ticketing.account_links USING btree (expires_at);
 
-<<<<<<< HEAD
 CREATE INDEX event_cancellation_items_due ON ticketing.event_cancellation_items USING btree (next_attempt_at) WHERE (status = 'due'::text);
 
 CREATE INDEX event_cancellation_items_open ON ticketing.event_cancellation_items USING btree (event_id, booking_id) WHERE (status <> 'done'::text);
-=======
+
 CREATE INDEX event_changes_due ON ticketing.event_changes USING btree (next_attempt_at);
 
 CREATE INDEX events_by_organisation ON ticketing.events USING btree (organisation_id, id) WHERE (organisation_id IS NOT NULL);
 
 CREATE INDEX events_by_start ON ticketing.events USING btree (starts_at, id);
->>>>>>> w1
 
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
@@ -1302,15 +1345,15 @@ CREATE UNIQUE INDEX holds_by_confirmation_number ON ticketing.holds USING btree 
 
 CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (status = 'held'::text);
 
-<<<<<<< HEAD
+CREATE INDEX holds_by_number ON ticketing.holds USING btree (confirmation_number) WHERE (confirmation_number IS NOT NULL);
+
 CREATE INDEX ledger_entries_by_time ON ticketing.ledger_entries USING brin (at);
+
+CREATE INDEX organisers_by_organisation ON ticketing.organisers USING btree (organisation_id);
 
 CREATE INDEX payment_differences_due ON ticketing.payment_differences USING btree (next_attempt_at) WHERE (status = 'new'::text);
 
 CREATE INDEX payment_refunds_by_payment ON ticketing.payment_refunds USING btree (payment_key);
-=======
-CREATE INDEX organisers_by_organisation ON ticketing.organisers USING btree (organisation_id);
->>>>>>> w1
 
 CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 
@@ -1365,16 +1408,14 @@ ALTER TABLE ONLY ticketing.account_events
 ALTER TABLE ONLY ticketing.account_links
     ADD CONSTRAINT account_links_account_id_fkey FOREIGN KEY (account_id) REFERENCES ticketing.accounts(id) ON DELETE CASCADE;
 
-<<<<<<< HEAD
 ALTER TABLE ONLY ticketing.event_cancellation_items
     ADD CONSTRAINT event_cancellation_items_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.event_cancellations(event_id);
 
-ALTER TABLE ONLY ticketing.payment_refunds
-    ADD CONSTRAINT payment_refunds_payment_key_fkey FOREIGN KEY (payment_key) REFERENCES ticketing.payments(key);
-=======
 ALTER TABLE ONLY ticketing.organisers
     ADD CONSTRAINT organisers_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES ticketing.organisations(id);
->>>>>>> w1
+
+ALTER TABLE ONLY ticketing.payment_refunds
+    ADD CONSTRAINT payment_refunds_payment_key_fkey FOREIGN KEY (payment_key) REFERENCES ticketing.payments(key);
 
 ALTER TABLE ONLY ticketing.queue_turns
     ADD CONSTRAINT queue_turns_event_id_fkey FOREIGN KEY (event_id) REFERENCES ticketing.waiting_rooms(event_id) ON DELETE CASCADE;

@@ -280,3 +280,36 @@ fn names_a_week(statement: &str) -> bool {
         name.len() == 7 && name[4] == 'w' && name.iter().enumerate().all(|(at, c)| at == 4 || c.is_ascii_digit())
     })
 }
+
+/// Every test that docs/mission-coverage.md names is there. Names of tests have three words at least; shorter ones are something else.
+#[test]
+fn the_mission_is_covered_by_tests_that_exist() {
+    let page = read("docs/mission-coverage.md");
+    let named: BTreeSet<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| {
+            word.split('_').count() >= 3 && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        })
+        .collect();
+    assert!(named.len() > 50, "{named:?}");
+    let mut sources = String::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
