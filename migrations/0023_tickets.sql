@@ -31,7 +31,7 @@ create table ticketing.check_ins (
     door text not null check (door <> ''),
     -- Chosen by the device: the same scan sent again is no second one.
     scan_id uuid not null,
-    primary key (event_id, booking_id, seat_id)
+    primary key (event_id, seat_id, booking_id)
 );
 
 -- What was taken back, and why.

@@ -5,12 +5,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
 /// A code is no longer than this, in bytes. Ours have some 400: ids of events and seats have at most 128 characters, and a QR code of
 /// this size is still read from paper.
 pub const CODE_BYTES_MAX: usize = 1_500;
+/// Bytes of what stands for a booking: as many as its id has.
+const HOLDER_BYTES: usize = 16;
 /// Bytes of a private key.
 pub const SEED_BYTES: usize = 32;
 /// Who signs, and for whom: a signature for anything else is no ticket.
@@ -24,10 +27,23 @@ const TYPE: &str = "JWT";
 pub struct Ticket {
     /// The event.
     pub event_id: String,
-    /// The booking that has paid.
-    pub booking_id: Uuid,
     /// The seat.
     pub seat_id: String,
+    /// Stands for the booking that has paid; see [`holder`].
+    pub holder: String,
+}
+
+/// What stands for a booking in a ticket of its. Many see a ticket who may not see the booking, and for a guest's the id is all that is asked
+/// for: nobody finds the id by this, and the shop, which knows whose a seat is, makes it again and compares.
+pub fn holder(booking_id: Uuid, event_id: &str, seat_id: &str) -> String {
+    let mut digest = Sha256::new();
+    digest.update(b"sagaline ticket\0");
+    digest.update(booking_id.as_bytes());
+    for text in [event_id, seat_id] {
+        digest.update(text.as_bytes());
+        digest.update([0]);
+    }
+    URL_SAFE_NO_PAD.encode(&digest.finalize()[..HOLDER_BYTES])
 }
 
 /// What a code says. No time: the same ticket always has the same code.
@@ -36,8 +52,8 @@ struct Claims {
     iss: String,
     aud: String,
     event: String,
-    booking: Uuid,
     seat: String,
+    holder: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,8 +121,8 @@ impl TicketKeys {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             event: ticket.event_id.clone(),
-            booking: ticket.booking_id,
             seat: ticket.seat_id.clone(),
+            holder: ticket.holder.clone(),
         };
         let signed = format!("{}.{}", part(&header), part(&claims));
         let signature = self.sign.key.sign(signed.as_bytes());
@@ -142,8 +158,8 @@ impl TicketKeys {
         }
         Ok(Ticket {
             event_id: claims.event,
-            booking_id: claims.booking,
             seat_id: claims.seat,
+            holder: claims.holder,
         })
     }
 
@@ -188,8 +204,8 @@ mod tests {
     fn ticket() -> Ticket {
         Ticket {
             event_id: "taylor_swift_nyc_2024".to_owned(),
-            booking_id: Uuid::from_u128(7),
             seat_id: "A15".to_owned(),
+            holder: holder(Uuid::from_u128(7), "taylor_swift_nyc_2024", "A15"),
         }
     }
 
@@ -206,6 +222,25 @@ mod tests {
             ..ticket()
         };
         assert_eq!(keys.verify(&keys.sign(&longest)), Ok(longest));
+    }
+
+    #[test]
+    fn a_code_does_not_tell_the_booking() {
+        let booking = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let ours = holder(booking, "e", "A1");
+        assert_ne!(ours, holder(booking, "e", "A2"));
+        assert_ne!(holder(booking, "e1", "A"), holder(booking, "e", "1A"));
+        let ticket = Ticket {
+            event_id: "e".to_owned(),
+            seat_id: "A1".to_owned(),
+            holder: ours,
+        };
+        let code = keys(&[("one", 1)]).sign(&ticket);
+        let claims = URL_SAFE_NO_PAD.decode(code.split('.').nth(1).unwrap()).unwrap();
+        let claims = String::from_utf8(claims).unwrap();
+        for told in [booking.to_string(), booking.simple().to_string()] {
+            assert!(!claims.contains(&told), "{claims}");
+        }
     }
 
     #[test]
@@ -244,7 +279,7 @@ mod tests {
             typ: TYPE.to_owned(),
         };
         let claims = serde_json::json!({
-            "iss": ISSUER, "aud": "shop", "event": "e", "booking": Uuid::nil(), "seat": "A1",
+            "iss": ISSUER, "aud": "shop", "event": "e", "seat": "A1", "holder": "h",
         });
         let signed = format!("{}.{}", part(&header), part(&claims));
         let signature = URL_SAFE_NO_PAD.encode(keys.sign.key.sign(signed.as_bytes()).to_bytes());
@@ -264,7 +299,8 @@ mod tests {
         #[test]
         fn every_ticket_survives_its_code(event in "\\PC{1,64}", seat in "\\PC{1,64}", booking in any::<u128>()) {
             let keys = keys(&[("one", 1)]);
-            let ticket = Ticket { event_id: event, seat_id: seat, booking_id: Uuid::from_u128(booking) };
+            let holder = holder(Uuid::from_u128(booking), &event, &seat);
+            let ticket = Ticket { event_id: event, seat_id: seat, holder };
             prop_assert_eq!(keys.verify(&keys.sign(&ticket)), Ok(ticket));
         }
     }

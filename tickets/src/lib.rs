@@ -6,4 +6,4 @@
 pub mod code;
 pub mod pdf;
 
-pub use code::{CodeError, Ticket, TicketKey, TicketKeys};
+pub use code::{CodeError, Ticket, TicketKey, TicketKeys, holder};

@@ -89,7 +89,7 @@ impl Payments {
         match self.provider.refund_part(&begun.intent_id, &part, &key).await {
             Ok(refund) if is_good(&refund) => self.given(&begun, input, refund.id.as_str().to_owned()).await,
             Ok(refund) => {
-                self.not_done(input).await?;
+                self.not_done(input, &begun).await?;
                 let why = refund.failure_reason.as_deref().or(refund.status.as_deref());
                 let message = format!("the refund failed: {}", why.unwrap_or("unknown"));
                 Err(Failure::retryable("refund_failed", message))
@@ -100,13 +100,13 @@ impl Payments {
                 Verdict::OtherState => match self.found(&begun, input).await? {
                     Some(provider_id) => self.given(&begun, input, provider_id).await,
                     None => {
-                        self.not_done(input).await?;
+                        self.not_done(input, &begun).await?;
                         let message = format!("there is not so much left of the payment: {error}");
                         Err(Failure::permanent("refund_failed", message))
                     }
                 },
                 verdict @ (Verdict::Retryable { .. } | Verdict::Permanent { .. }) => {
-                    self.not_done(input).await?;
+                    self.not_done(input, &begun).await?;
                     Err(verdict.into_failure())
                 }
             },
@@ -155,8 +155,10 @@ impl Payments {
     }
 
     /// Stripe has answered that it did nothing, and may repeat that for the same key.
-    async fn not_done(&self, input: &GiveBackInput) -> Result<(), Failure> {
-        refunds::refused(&self.pool, input.refund_id).await.map_err(unanswered)
+    async fn not_done(&self, input: &GiveBackInput, begun: &Begun) -> Result<(), Failure> {
+        refunds::refused(&self.pool, input.refund_id, begun.asked)
+            .await
+            .map_err(unanswered)
     }
 
     /// Why a refund can't be begun.

@@ -226,7 +226,8 @@ async fn start_request(
 /// The booking once it is decided, or when the time is up. A confirmed buyer does not wait for a mail server.
 async fn decided(app: &App, saga: SagaDetail, wait: Duration) -> Result<Booking, Problem> {
     if saga.is_settled() || BookingStatus::of(&saga.view).is_decided() || wait.is_zero() {
-        return with_history(app, &saga).await;
+        let booking = with_history(app, &saga).await?;
+        return with_money(app, booking, &saga).await;
     }
     let first = wait.min(NEXT_ACTION_AFTER);
     let now = app.engine().wait(saga.id, Until::Decided, first).await?;
@@ -267,7 +268,7 @@ pub async fn show(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> R
 }
 
 /// With what else its owner may know: what is to be done for the payment, or what was given back.
-async fn with_money(app: &App, booking: Booking, saga: &SagaDetail) -> Result<Booking, Problem> {
+pub async fn with_money(app: &App, booking: Booking, saga: &SagaDetail) -> Result<Booking, Problem> {
     Ok(match booking.status {
         BookingStatus::Paying => {
             let next_action = refunds::next_action(app.pool(), saga.id.0).await?;

@@ -54,7 +54,7 @@ pub struct PictureParameters {
          headers(("ETag" = String, description = "Changes when the picture changes"))),
         (status = 304, description = "Nothing has changed"),
         (status = 400, description = "A parameter is not known or can't be read", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such event", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such event, or section", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
@@ -65,10 +65,16 @@ pub async fn seats(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let map = app.availability().read(app.pool(), &id).await?.ok_or_else(no_event)?;
-    let picture = match parameters.section.as_deref() {
-        None => map.picture(|| draw(&map, None)),
-        section => Rendered::of(draw(&map, section)),
-    };
+    // Off the threads that answer requests: a stadium takes a while, and whoever looks at the same moment waits for the same picture.
+    let picture = app
+        .draw(move || match parameters.section.as_deref() {
+            None => Some(map.picture(|| draw(&map, None))),
+            Some(section) => (0..map.len())
+                .any(|place| map.at(place).0.section == section)
+                .then(|| Rendered::of(draw(&map, Some(section)))),
+        })
+        .await;
+    let picture = picture.ok_or_else(|| Problem::not_found("the event has no such section"))?;
     Ok(tagged(&headers, "image/svg+xml; charset=utf-8", picture))
 }
 

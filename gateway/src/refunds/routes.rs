@@ -23,7 +23,11 @@ use crate::http::text::echo;
 use crate::http::{body, context, prefer};
 use crate::limits::{BODY_BYTES_MAX, REFUND_WAIT};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
+use crate::tickets;
 use crate::users::identify::Buyer;
+
+/// Why tickets come back: their buyer wants it.
+const BUYER: &str = "BUYER";
 
 /// Give back tickets of a confirmed booking, all or some of its seats, and get the money for them.
 ///
@@ -68,13 +72,16 @@ pub async fn refund(
     let booking = any_booking(&app, &id).await?.ok_or_else(no_booking)?;
     let by = allowed(&app, &buyer, &booking).await?;
     check_seats(&app, &wish, &booking, key.is_some()).await?;
+    if by == BUYER {
+        refuse_used(&app, &wish, &booking).await?;
+    }
 
     // The booking's id keeps one booking's keys apart from another's.
     let key = key.unwrap_or_else(|| Uuid::now_v7().to_string());
     let request = StartRequest {
         workflow: app.options().refund_workflow.clone(),
         input: saga_input(&booking, &wish.seat_ids, by),
-        idempotency_key: Some(format!("{REFUND_KEYS}{}/{key}", booking.id)),
+        idempotency_key: Some(format!("{REFUND_KEYS}{}/by/{key}", booking.id)),
         traceparent: context::current().map(|context| context.traceparent()),
         ..StartRequest::default()
     };
@@ -114,12 +121,12 @@ async fn allowed(app: &App, buyer: &Buyer, booking: &SagaDetail) -> Result<&'sta
         return Ok("ORGANISER");
     }
     within_policy(&terms)?;
-    Ok("BUYER")
+    Ok(BUYER)
 }
 
 fn within_policy(terms: &Terms) -> Result<(), Problem> {
-    // It is refunded in any case.
-    if terms.status == "cancelled" || !terms.is_over {
+    // It is refunded in any case; or nobody knows yet when it will be.
+    if terms.status == "cancelled" || terms.status == "postponed" || !terms.is_over {
         return Ok(());
     }
     let Some(hours) = terms.refund_hours else {
@@ -130,6 +137,20 @@ fn within_policy(terms: &Terms) -> Result<(), Problem> {
     Err(refused(&format!(
         "tickets of this event could be given back until {until}"
     )))
+}
+
+/// Who has been let in by a ticket doesn't give it back.
+async fn refuse_used(app: &App, wish: &RefundRequest, booking: &SagaDetail) -> Result<(), Problem> {
+    let had = booking.view.input["seatIds"].as_array();
+    let all = had.into_iter().flatten().filter_map(Value::as_str);
+    let wanted: Vec<&str> = all
+        .filter(|seat| wish.seat_ids.is_empty() || wish.seat_ids.iter().any(|wanted| wanted == seat))
+        .collect();
+    let used = tickets::admitted_of(app.pool(), event_of(booking), booking.id.0, &wanted).await?;
+    match used.is_empty() {
+        true => Ok(()),
+        false => Err(refused(&format!("tickets were used at the door: {}", used.join(", ")))),
+    }
 }
 
 /// Refuses what can't succeed. Under a key it may be a repetition, which the engine answers.

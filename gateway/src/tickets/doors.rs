@@ -1,5 +1,7 @@
 //! `/events/{eventId}/check-ins`: people are let in, once each.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -157,6 +159,7 @@ pub async fn check_in(
             Ok(ticket) => {
                 ours.push(Scan {
                     ticket,
+                    booking_id: Uuid::nil(),
                     scan_id: scan.scan_id,
                     admitted_at: scan.admitted_at.unwrap_or(now),
                 });
@@ -166,6 +169,7 @@ pub async fn check_in(
         results.push(verdict);
     }
     if !ours.is_empty() {
+        find_bookings(&app, &event_id, &mut ours).await?;
         store::admit(app.pool(), &event_id, &pass.door, &ours).await?;
         let seen = store::seen(app.pool(), &event_id, &ours).await?;
         let mut judged = ours.iter().zip(&seen).map(|(scan, seen)| judge(scan, seen));
@@ -187,22 +191,33 @@ pub async fn check_in(
     Ok(Json(CheckIns { results }))
 }
 
+/// Whose the tickets are: that of the booking which has the seat, if its ticket looks like this one.
+async fn find_bookings(app: &App, event_id: &str, scans: &mut [Scan]) -> Result<(), Problem> {
+    let seats: Vec<&str> = scans.iter().map(|scan| scan.ticket.seat_id.as_str()).collect();
+    let owners: HashMap<String, Uuid> = store::owners(app.pool(), event_id, &seats).await?.into_iter().collect();
+    for scan in scans {
+        let seat_id = &scan.ticket.seat_id;
+        let owner = owners.get(seat_id).copied();
+        let is_theirs = |booking: &Uuid| tickets::holder(*booking, event_id, seat_id) == scan.ticket.holder;
+        scan.booking_id = owner.filter(is_theirs).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// What the database says of a scan, once everybody was let in who may be.
 fn judge(scan: &Scan, seen: &Seen) -> CheckIn {
     let (verdict, message) = match (&seen.door, seen.scan_id) {
+        _ if !seen.sold => (
+            Verdict::Void,
+            "this ticket was given back, or its seat is somebody else's now".to_owned(),
+        ),
         (Some(_), Some(id)) if id == scan.scan_id => (Verdict::Admitted, "let them in".to_owned()),
         (Some(door), _) => (
             Verdict::AlreadyAdmitted,
             format!("this ticket was used before, at {}", text::echo(door)),
         ),
-        _ if seen.sold => (
-            Verdict::Void,
-            "this ticket was just taken back; scan it again".to_owned(),
-        ),
-        _ => (
-            Verdict::Void,
-            "this ticket was given back, or its seat is somebody else's now".to_owned(),
-        ),
+        // Somebody took the check-in back at this moment.
+        _ => (Verdict::Void, "scan it again".to_owned()),
     };
     CheckIn {
         scan_id: scan.scan_id,
@@ -283,7 +298,12 @@ pub async fn undo(
     if ticket.event_id != event_id {
         return Err(invalid("/code", "is a ticket for another event".to_owned()));
     }
-    match store::undo(app.pool(), &ticket, &pass.door, &wish.reason).await? {
+    let bookings = store::admitted_to(app.pool(), &event_id, &ticket.seat_id).await?;
+    let booking = bookings
+        .into_iter()
+        .find(|booking| tickets::holder(*booking, &event_id, &ticket.seat_id) == ticket.holder)
+        .unwrap_or_default();
+    match store::undo(app.pool(), &ticket, booking, &pass.door, &wish.reason).await? {
         Some(at) => {
             tracing::info!(
                 event = event_id,

@@ -13,3 +13,4 @@ mod store;
 
 pub use keys::Keys;
 pub use passes::new_pass;
+pub use store::admitted_of;

@@ -10,6 +10,7 @@ use workflows::ids::SagaId;
 
 use super::store;
 use crate::app::App;
+use crate::bookings::routes::with_money;
 use crate::bookings::view::Booking;
 use crate::http::body;
 use crate::http::client::Client;
@@ -92,7 +93,7 @@ pub async fn look_up(
             let journal = app.engine().journal(saga.id, 0, HISTORY_MAX).await?;
             let booking = Booking::current(&saga, &journal).filter(|booking| booking.confirmation_number.is_some());
             if let Some(booking) = booking {
-                return Ok(Json(booking));
+                return Ok(Json(with_money(&app, booking, &saga).await?));
             }
         }
     }

@@ -82,8 +82,8 @@ impl Order {
         let keys = app.ticket_keys().get(app.pool()).await?;
         Ok(keys.sign(&tickets::Ticket {
             event_id: self.booking.event_id.clone(),
-            booking_id: self.id,
             seat_id: seat.seat_id.clone(),
+            holder: tickets::holder(self.id, &self.booking.event_id, &seat.seat_id),
         }))
     }
 }

@@ -20,6 +20,8 @@ pub struct SoldSeat {
 /// Somebody holds a ticket to a scanner.
 pub struct Scan {
     pub ticket: Ticket,
+    /// The booking that the seat is sold to, if the ticket is that booking's; otherwise one that has nothing.
+    pub booking_id: Uuid,
     pub scan_id: Uuid,
     pub admitted_at: DateTime<Utc>,
 }
@@ -80,6 +82,46 @@ pub async fn sold_seats(
     .await
 }
 
+/// To which bookings these seats of an event are sold.
+pub async fn owners(pool: &PgPool, event_id: &str, seat_ids: &[&str]) -> Result<Vec<(String, Uuid)>, sqlx::Error> {
+    sqlx::query_as(
+        "select seat_id, booking_id from ticketing.seats
+         where event_id = $1 and seat_id = any($2) and status = 'sold' and booking_id is not null",
+    )
+    .bind(event_id)
+    .bind(seat_ids)
+    .fetch_all(pool)
+    .await
+}
+
+/// The bookings of which somebody was let in to a seat: one, unless the seat was given back and sold again.
+pub async fn admitted_to(pool: &PgPool, event_id: &str, seat_id: &str) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select booking_id from ticketing.check_ins where event_id = $1 and seat_id = $2")
+        .bind(event_id)
+        .bind(seat_id)
+        .fetch_all(pool)
+        .await
+}
+
+/// Those of a booking's seats to which somebody was let in.
+pub async fn admitted_of(
+    pool: &PgPool,
+    event_id: &str,
+    booking_id: Uuid,
+    seat_ids: &[&str],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select seat_id from ticketing.check_ins
+         where event_id = $1 and seat_id = any($3) and booking_id = $2
+         order by seat_id",
+    )
+    .bind(event_id)
+    .bind(booking_id)
+    .bind(seat_ids)
+    .fetch_all(pool)
+    .await
+}
+
 /// Lets in whoever has a seat that is theirs and was not let in before; all scans are of this event.
 pub async fn admit(pool: &PgPool, event_id: &str, door: &str, scans: &[Scan]) -> Result<(), sqlx::Error> {
     let columns = Columns::of(scans);
@@ -124,6 +166,7 @@ pub async fn seen(pool: &PgPool, event_id: &str, scans: &[Scan]) -> Result<Vec<S
 pub async fn undo(
     pool: &PgPool,
     ticket: &Ticket,
+    booking_id: Uuid,
     by: &str,
     reason: &str,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
@@ -138,7 +181,7 @@ pub async fn undo(
          returning admitted_at",
     )
     .bind(&ticket.event_id)
-    .bind(ticket.booking_id)
+    .bind(booking_id)
     .bind(&ticket.seat_id)
     .bind(by)
     .bind(reason)
@@ -212,7 +255,7 @@ impl<'a> Columns<'a> {
     fn of(scans: &'a [Scan]) -> Columns<'a> {
         Columns {
             seats: scans.iter().map(|scan| scan.ticket.seat_id.as_str()).collect(),
-            bookings: scans.iter().map(|scan| scan.ticket.booking_id).collect(),
+            bookings: scans.iter().map(|scan| scan.booking_id).collect(),
             times: scans.iter().map(|scan| scan.admitted_at).collect(),
             scans: scans.iter().map(|scan| scan.scan_id).collect(),
         }

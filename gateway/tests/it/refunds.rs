@@ -196,7 +196,7 @@ async fn a_refund_that_its_saga_rejects_is_refused() {
     let path = format!("/bookings/{booking}/refund");
     let request = shop.request(Method::POST, &path).header("idempotency-key", "k");
     let waiting = tokio::spawn(Answer::of(request));
-    let key = format!("refund/{booking}/k");
+    let key = format!("refund/{booking}/by/k");
     testkit::eventually("the refund has begun", LIMIT, async || {
         shop.engine.saga_of(&key).is_some()
     })

@@ -151,6 +151,12 @@ async fn a_ticket_lets_in_one_and_once() {
     let progress = shop.request(Method::GET, "/events/tour/check-ins").bearer_auth(&south);
     assert_eq!(Answer::of(progress).await.json(), json!({"sold": 3, "admitted": 2}));
 
+    // What was used isn't given back by its buyer.
+    let refund = shop.request(Method::POST, &format!("/bookings/{saga}/refund"));
+    let refused = Answer::of(refund).await;
+    refused.problem(409, "refused");
+    assert!(refused.text.contains("A15, A16"), "{}", refused.text);
+
     // Taken back, it is good again.
     let undo = |pass: String, body: Value| {
         let request = shop

@@ -72,11 +72,12 @@ pub(in crate::payments) async fn left(pool: &PgPool, booking: Uuid) -> Result<Op
     sqlx::query_scalar(sql).bind(booking).fetch_optional(pool).await
 }
 
-/// The provider has answered that it did nothing.
-pub(in crate::payments) async fn refused(pool: &PgPool, refund: Uuid) -> Result<(), StoreError> {
+/// The provider has answered the question of this number that it did nothing. If somebody has asked once more since, that
+/// one may be carried out: then nothing is settled, and the next attempt looks first.
+pub(in crate::payments) async fn refused(pool: &PgPool, refund: Uuid, asked: i32) -> Result<(), StoreError> {
     let sql = "update ticketing.payment_refunds set refused = asked
-               where refund_id = $1 and provider_id is null";
-    sqlx::query(sql).bind(refund).execute(pool).await.map(drop)
+               where refund_id = $1 and provider_id is null and asked = $2";
+    sqlx::query(sql).bind(refund).bind(asked).execute(pool).await.map(drop)
 }
 
 /// These were carried out: so the payments say, and the ledger.
@@ -97,7 +98,7 @@ pub(in crate::payments) async fn given(pool: &PgPool, given: &[Given]) -> Result
                    returning r.payment_key, r.provider_id, r.amount_cents
                ), paid as (
                    update ticketing.payments p
-                   set refunded_cents = p.refunded_cents + d.cents, refund_id = d.latest, updated_at = now(),
+                   set refunded_cents = least(p.amount_cents, p.refunded_cents + d.cents), refund_id = d.latest, updated_at = now(),
                        status = case when p.refunded_cents + d.cents >= p.amount_cents then 'refunded' else p.status end
                    from (select payment_key, sum(amount_cents)::int8 as cents, max(provider_id) as latest
                          from done group by payment_key) d

@@ -90,7 +90,7 @@ impl Case {
     fn capture(&mut self, booking: Uuid, cents: i64) {
         let payment = json!({
             "id": format!("pi_{booking}"), "metadata": { "bookingId": booking },
-            "amount": cents, "captured": cents, "refunded": 0, "waited_ms": 0,
+            "amount": cents, "captured": cents, "refunded": 0, "waited_ms": 0, "refunds": [],
         });
         self.ledger.add(serde_json::from_value(payment).unwrap());
     }
