@@ -1159,7 +1159,7 @@ ALTER TABLE ONLY ticketing.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ticketing.check_ins
-    ADD CONSTRAINT check_ins_pkey PRIMARY KEY (event_id, booking_id, seat_id);
+    ADD CONSTRAINT check_ins_pkey PRIMARY KEY (event_id, seat_id, booking_id);
 
 ALTER TABLE ONLY ticketing.check_ins_undone
     ADD CONSTRAINT check_ins_undone_pkey PRIMARY KEY (event_id, booking_id, seat_id, scan_id);

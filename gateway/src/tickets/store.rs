@@ -111,9 +111,9 @@ pub async fn admitted_of(
     seat_ids: &[&str],
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select seat_id from ticketing.check_ins
-         where event_id = $1 and seat_id = any($3) and booking_id = $2
-         order by seat_id",
+        "select c.seat_id from unnest($3::text[]) as w (seat_id)
+         join ticketing.check_ins c on c.event_id = $1 and c.seat_id = w.seat_id and c.booking_id = $2
+         order by c.seat_id",
     )
     .bind(event_id)
     .bind(booking_id)
