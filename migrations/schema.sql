@@ -1360,6 +1360,10 @@ CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 CREATE UNIQUE INDEX queue_places_by_place ON ticketing.queue_places USING btree (place, event_id);
 
 CREATE INDEX queue_places_without ON ticketing.queue_places USING btree (event_id) WHERE (place IS NULL);
+CREATE INDEX events_city ON ticketing.events USING btree (lower(city), starts_at, id);
+
+CREATE INDEX events_words ON ticketing.events USING gin (words);
+
 
 CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, section, row_name, number);
 

@@ -12,10 +12,12 @@ pub mod problem;
 
 mod app;
 mod availability;
+mod background;
 mod bookings;
 mod events;
 mod health;
 mod http;
+mod outbox;
 mod queue;
 mod refunds;
 mod routes;
@@ -29,13 +31,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::events::outbox::EventChanges;
+use crate::refunds::runner::CalledOff;
+use crate::users::outbox::AccountEvents;
+use crate::webhooks::deliver::Delivery;
 
 pub use self::tickets::new_pass;
 pub use app::Deps;
 pub use bookings::view::{Booking, BookingStatus};
 pub use events::organiser::{OrganiserEntry, add_organiser, list_organisers, remove_organiser};
-pub use options::{Options, Secret, TrustedProxies};
+pub use options::{Options, Origins, Rate, Rates, Secret, TrustedProxies};
 pub use routes::openapi;
 pub use users::demo::{DEMO_ORGANISER, Demo, demo_buyer, demo_organiser};
 pub use webhooks::signature;
@@ -61,12 +69,13 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let drain_time_limit = options.drain_time_limit;
     let app = app::App::new(options, deps);
-    let inbox = tokio::spawn(webhooks::deliver::run(app.clone(), shutdown.clone()));
     let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
     let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
-    let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
-    let calling_off = tokio::spawn(refunds::runner::run(app.clone(), shutdown.clone()));
-    let publishing = tokio::spawn(events::outbox::run(app.clone(), shutdown.clone()));
+    let mut chores = JoinSet::new();
+    chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
+    chores.spawn(background::run(AccountEvents::default(), app.clone(), shutdown.clone()));
+    chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));
+    chores.spawn(background::run(CalledOff::default(), app.clone(), shutdown.clone()));
     let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -86,11 +95,10 @@ pub async fn serve(
         }
     };
     shutdown.cancel();
-    inbox.await.map_err(std::io::Error::other)?;
     looking.await.map_err(std::io::Error::other)?;
     letting_in.await.map_err(std::io::Error::other)?;
-    telling.await.map_err(std::io::Error::other)?;
-    calling_off.await.map_err(std::io::Error::other)?;
-    publishing.await.map_err(std::io::Error::other)?;
+    while let Some(ended) = chores.join_next().await {
+        ended.map_err(std::io::Error::other)?;
+    }
     served.map_err(std::io::Error::other)?
 }

@@ -169,20 +169,25 @@ pub const MAILS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Addresses or accounts whose attempts are remembered: some 100 bytes each. Past it those who may try again as if they never had are
 /// forgotten, and if that doesn't help nobody is let in.
 pub const ATTEMPT_KEYS_MAX: usize = 200_000;
-/// How often that is done, at most: it looks at all of them.
-pub const ATTEMPT_KEYS_TIDY_EVERY: Duration = Duration::from_secs(1);
+/// How long browsers remember which sites' pages may ask: as long as Chromium does at the most.
+pub const CORS_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How many users' budgets of requests an address has: a household, an office, a provider's customers who share one.
+pub const ADDRESS_BUDGETS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// Users, and addresses, whose requests of one kind are counted: some 100 bytes each. They are forgotten once they may ask as often
+/// again as if they never had, which takes seconds; past this number the others aren't counted.
+pub const RATE_KEYS_MAX: usize = 500_000;
 /// Proxies whose word on where a request comes from is taken: a header longer than this chain names the last of them.
 pub const FORWARDED_MAX: usize = 16;
-/// What happened to accounts: taken from the outbox at a time.
-pub const ACCOUNT_EVENTS_BATCH_MAX: i64 = 100;
+/// What happened to accounts or to events: taken from an outbox at a time.
+pub const OUTBOX_BATCH_MAX: i64 = 100;
 /// Starts of their sagas under way to the engine at a time, per gateway.
-pub const ACCOUNT_EVENTS_CONCURRENCY: usize = 16;
-/// An event that nobody told within this time is taken again.
-pub const ACCOUNT_EVENTS_LEASE: Duration = Duration::from_secs(60);
+pub const OUTBOX_CONCURRENCY: usize = 16;
+/// What nobody told within this time is taken again.
+pub const OUTBOX_LEASE: Duration = Duration::from_secs(60);
 /// The wait before the first retry; later ones wait twice as long each, up to the next.
-pub const ACCOUNT_EVENTS_RETRY: Duration = Duration::from_secs(1);
+pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
 /// See above.
-pub const ACCOUNT_EVENTS_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+pub const OUTBOX_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// How often sessions and links that are over are cleared away.
 pub const USERS_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// So many at a time, so that no delete runs long.

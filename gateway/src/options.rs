@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use crate::http::client::TrustedProxies;
+pub use crate::http::cors::Origins;
+pub use crate::http::rates::{Rate, Rates};
 
 /// Settings of the gateway; [`Options::default`] suits `dev`.
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub struct Options {
     pub hashes_max: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// How much one user may ask for, and an address ten times as much of; none: as much as they like.
+    pub rates: Option<Rates>,
+    /// Sites whose pages may use the API from a browser, e.g. `https://shop.example.com`.
+    pub cors_origins: Origins,
     /// How often the webhook inbox is looked at when nothing seems to be due.
     pub inbox_poll_interval: Duration,
     /// How long the first retry of a webhook event waits; later ones wait twice as long each.
@@ -67,6 +73,8 @@ impl Default for Options {
             event_workflow: workflows::tickets::event::NAME.to_owned(),
             hashes_max: crate::limits::HASHES_MAX,
             trusted_proxies: TrustedProxies::default(),
+            rates: None,
+            cors_origins: Origins::default(),
             inbox_poll_interval: Duration::from_secs(1),
             inbox_retry_initial: Duration::from_secs(1),
             // Each costs some kilobytes while it waits; ten thousand fit a small pod.

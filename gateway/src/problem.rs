@@ -58,6 +58,8 @@ pub enum Kind {
     KeyReused,
     /// This was tried too often.
     TooManyAttempts,
+    /// The user, or the address, has asked for too much.
+    TooManyRequests,
     /// Too much is waiting.
     Overloaded,
     /// Postgres or the engine can't be reached, or does not answer in time.
@@ -118,6 +120,7 @@ impl Kind {
                 StatusCode::UNPROCESSABLE_ENTITY,
             ),
             Kind::TooManyAttempts => ("too-many-attempts", "Too many attempts", StatusCode::TOO_MANY_REQUESTS),
+            Kind::TooManyRequests => ("too-many-requests", "Too many requests", StatusCode::TOO_MANY_REQUESTS),
             Kind::Overloaded => ("overloaded", "Too much is waiting", StatusCode::SERVICE_UNAVAILABLE),
             Kind::Unavailable => ("unavailable", "Not available", StatusCode::SERVICE_UNAVAILABLE),
             Kind::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),

@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::OriginalUri;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Object, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 use crate::http::layers::{self, Capacity};
+use crate::http::rates::{self, Spent};
+use crate::http::rendered::Rendered;
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
 use crate::{bookings, events, health, queue, refunds, tickets, users, webhooks};
@@ -66,23 +73,40 @@ impl Modify for AccessToken {
     }
 }
 
-/// The API's description as text, made once.
+/// The API's description, made once.
 #[derive(Clone)]
-struct Description(Arc<str>);
+struct Description(Rendered);
+
+/// Where people read the API's description, and try it.
+const DOCUMENTATION: &str = "/docs";
+/// What that page may do: run its own scripts, which ask this API. Its styles come with its elements.
+const DOCUMENTATION_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                                    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// All routes with their layers.
 pub fn router(app: &App) -> Router {
-    let (router, api) = described().split_for_parts();
-    let description = Description(api.to_json().expect("a description is plain data").into());
+    let (router, mut api) = described().split_for_parts();
+    describe_limits(&mut api);
+    let description = Description(Rendered::of(api.to_json().expect("a description is plain data")));
     let capacity = Capacity {
         permits: Arc::new(Semaphore::new(app.options().requests_max.min(Semaphore::MAX_PERMITS))),
         time_limit: app.options().request_time_limit,
     };
-    router
+    let spent = app.options().rates.as_ref().map(|rates| Arc::new(Spent::of(rates)));
+    let router = router
+        .merge(documentation())
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::Extension(description))
-        // Layers run from the last to the first:
+        .layer(axum::Extension(description));
+    // Layers run from the last to the first:
+    // 6. refuse who asks for too much,
+    let router = match spent {
+        Some(spent) => router.layer(from_fn_with_state((app.clone(), spent), rates::limit)),
+        None => router,
+    };
+    router
+        // 5. tell browsers which other sites' pages may ask,
+        .layer(app.options().cors_origins.layer())
         // 4. refuse what is too much, and give up on what takes too long,
         .layer(from_fn_with_state(capacity, layers::shed))
         // 3. turn a panic into an answer,
@@ -96,7 +120,41 @@ pub fn router(app: &App) -> Router {
 
 /// The API's description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+    let mut api = described().into_openapi();
+    describe_limits(&mut api);
+    api
+}
+
+/// Says of every route that has a limit how it refuses what is too much.
+fn describe_limits(api: &mut utoipa::openapi::OpenApi) {
+    const NAME: &str = "TooManyRequests";
+    let problem = Content::new(Some(Ref::from_schema_name("ProblemDetails")));
+    let seconds = Header::new(Object::with_type(Type::Integer));
+    let refused = ResponseBuilder::new()
+        .description("Too many requests of this user or this address (`too-many-requests`)")
+        .header("Retry-After", seconds)
+        .content("application/problem+json", problem)
+        .build();
+    let components = api.components.get_or_insert_default();
+    components.responses.insert(NAME.to_owned(), refused.into());
+    let limited = api
+        .paths
+        .paths
+        .iter_mut()
+        .filter(|(path, _)| !rates::is_unlimited(path));
+    for item in limited.map(|(_, item)| item) {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            let refused = RefOr::Ref(Ref::from_response_name(NAME));
+            operation.responses.responses.entry("429".to_owned()).or_insert(refused);
+        }
+    }
 }
 
 fn described() -> OpenApiRouter<App> {
@@ -154,9 +212,18 @@ fn described() -> OpenApiRouter<App> {
     tag = "health",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object))
 )]
-async fn description(axum::Extension(description): axum::Extension<Description>) -> Response {
-    let media_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, media_type)], description.0.to_string()).into_response()
+async fn description(axum::Extension(description): axum::Extension<Description>, headers: HeaderMap) -> Response {
+    description.0.answer(&headers, "application/json")
+}
+
+/// The page on which the API is read and tried.
+fn documentation() -> Router<App> {
+    let page = SwaggerUi::new(DOCUMENTATION).config(Config::new(["/openapi.json"]));
+    let policy = HeaderValue::from_static(DOCUMENTATION_POLICY);
+    Router::from(page).layer(SetResponseHeaderLayer::overriding(
+        header::CONTENT_SECURITY_POLICY,
+        policy,
+    ))
 }
 
 async fn no_such_route(OriginalUri(uri): OriginalUri) -> Problem {

@@ -52,6 +52,8 @@ pub fn options(settings: &Settings) -> gateway::Options {
             .as_ref()
             .map(|secret| gateway::Secret::new(secret.reveal())),
         trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
+        rates: settings.rates,
+        cors_origins: settings.cors_origins.clone().unwrap_or_default(),
         anonymous_bookings: settings.anonymous_bookings,
         drain_time_limit: settings.drain,
         ..gateway::Options::default()

@@ -189,6 +189,18 @@ pub const CATALOG: &[Entry] = &[
         "proxies whose X-Forwarded-For is believed, as addresses and networks joined by commas",
     ),
     entry(
+        "gateway.rate_limits",
+        "SAGALINE_RATE_LIMITS",
+        Some("read=20/100,write=5/20,booking=2/10"),
+        "requests of one user a second, for long and at once, and ten times as many of one address; or off",
+    ),
+    entry(
+        "gateway.cors_origins",
+        "SAGALINE_CORS_ORIGINS",
+        None,
+        "other sites whose pages may use the API, e.g. https://shop.example.com, several joined by commas",
+    ),
+    entry(
         "gateway.anonymous_bookings",
         "SAGALINE_ANONYMOUS_BOOKINGS",
         Some("true"),

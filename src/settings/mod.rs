@@ -81,6 +81,10 @@ pub struct Settings {
     pub token_secret: Option<Secret>,
     /// Proxies whose word on where requests come from is taken.
     pub trusted_proxies: Option<gateway::TrustedProxies>,
+    /// How much one user may ask for; none: as much as they like.
+    pub rates: Option<gateway::Rates>,
+    /// Sites whose pages may use the shop's API.
+    pub cors_origins: Option<gateway::Origins>,
     /// Somebody may book who isn't logged in.
     pub anonymous_bookings: bool,
     /// Where buyers reach the shop.
@@ -129,6 +133,8 @@ impl Settings {
             gateway_listen: sources.required("gateway.listen", address),
             token_secret: sources.optional("gateway.token_secret", token_secret),
             trusted_proxies: sources.optional("gateway.trusted_proxies", str::parse),
+            rates: sources.required("gateway.rate_limits", rate_limits),
+            cors_origins: sources.optional("gateway.cors_origins", str::parse),
             anonymous_bookings: sources.required("gateway.anonymous_bookings", yes_or_no),
             shop_url: sources.required("shop.url", http_url),
             hold: sources.required("booking.hold", duration),
@@ -167,6 +173,8 @@ impl Settings {
             "gateway.listen" => Some(self.gateway_listen.to_string()),
             "gateway.token_secret" => self.token_secret.as_ref().map(Secret::to_string),
             "gateway.trusted_proxies" => self.trusted_proxies.as_ref().map(ToString::to_string),
+            "gateway.rate_limits" => Some(self.rates.as_ref().map_or("off".to_owned(), ToString::to_string)),
+            "gateway.cors_origins" => self.cors_origins.as_ref().map(ToString::to_string),
             "gateway.anonymous_bookings" => Some(self.anonymous_bookings.to_string()),
             "shop.url" => Some(self.shop_url.clone()),
             "booking.hold" => time(self.hold),
@@ -256,6 +264,13 @@ fn token_secret(text: &str) -> Result<Secret, String> {
         Err(format!(
             "it must have at least {TOKEN_SECRET_CHARS_MIN} characters, such as `openssl rand -hex 32` makes; several are joined by commas"
         ))
+    }
+}
+
+fn rate_limits(text: &str) -> Result<Option<gateway::Rates>, String> {
+    match text {
+        "off" => Ok(None),
+        rates => rates.parse().map(Some),
     }
 }
 

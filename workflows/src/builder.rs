@@ -206,6 +206,18 @@ impl StepBuilder {
         self
     }
 
+    /// The same activity looks again at what is under way, for as long as it takes.
+    pub fn look_again(mut self, retry: Retry) -> Self {
+        self.0.probe = Some(Action {
+            retry: Retry {
+                max_attempts: None,
+                ..retry
+            },
+            ..action(&self.0.activity)
+        });
+        self
+    }
+
     /// Failures after which the idempotency key stays the same.
     pub fn same_key_codes(mut self, codes: &[&str]) -> Self {
         self.0.same_key_codes = codes.iter().map(|code| (*code).to_owned()).collect();
@@ -245,6 +257,11 @@ impl StepBuilder {
     pub fn pivot(mut self) -> Self {
         self.0.pivot = true;
         self
+    }
+
+    /// The step.
+    pub fn build(self) -> Step {
+        self.0
     }
 }
 

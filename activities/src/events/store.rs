@@ -65,7 +65,7 @@ pub(super) async fn list_bookings(pool: &PgPool, event: &str) -> Result<u64> {
 }
 
 /// Looks how far the bookings are: without seats and with the money back they are done; those that were confirmed although they were told
-/// to end are refunded; those that somebody else refunds are waited for.
+/// to end are refunded; those that somebody else refunds are waited for. Rows are locked in the order of the list's key, as by all.
 pub(super) async fn note_progress(pool: &PgPool, event: &str) -> Result<()> {
     sqlx::query(
         "with seen as (
@@ -83,11 +83,18 @@ pub(super) async fn note_progress(pool: &PgPool, event: &str) -> Result<()> {
                     case when hold = 'confirmed' then 'refund' else deed end as deed
              from seen
              where hold = 'released' and (is_back or status = 'due') or hold = 'confirmed' and deed = 'cancel'
+         ), locked as materialized (
+             select i.booking_id, n.status, n.deed
+             from next n
+             join ticketing.event_cancellation_items i
+               on i.event_id = $1 and i.booking_id = n.booking_id and i.status <> 'done'
+             order by i.booking_id
+             for update of i
          )
          update ticketing.event_cancellation_items i
-         set status = n.status, deed = n.deed, done_at = case n.status when 'done' then now() end, next_attempt_at = now()
-         from next n
-         where i.event_id = $1 and i.booking_id = n.booking_id and i.status <> 'done'",
+         set status = l.status, deed = l.deed, done_at = case l.status when 'done' then now() end, next_attempt_at = now()
+         from locked l
+         where i.event_id = $1 and i.booking_id = l.booking_id",
     )
     .bind(event)
     .execute(pool)

@@ -27,9 +27,9 @@ impl<T> Default for Gathered<T> {
     }
 }
 
-impl<T: Send> Gathered<T> {
-    /// Writes `row` together with whatever else waits; whoever is next writes for all who wait behind it. The error is for people:
-    /// the row may have been written all the same.
+impl<T: Send + Clone> Gathered<T> {
+    /// Writes `row` together with whatever else waits; whoever is next writes for all who wait behind it. What Postgres refuses is
+    /// written again row by row. The error is for people: the row may have been written all the same.
     pub async fn write<F>(&self, row: T, write: impl Fn(Vec<T>) -> F + Send) -> Outcome
     where
         F: Future<Output = Result<(), StoreError>> + Send,
@@ -50,10 +50,18 @@ impl<T: Send> Gathered<T> {
                 let count = waiting.len().min(ROWS_MAX);
                 waiting.drain(..count).unzip()
             };
-            let outcome = write(rows).await.map_err(|error| error.to_string());
-            for answer in answers {
+            let outcome = write(rows.clone()).await;
+            // One of them may be what Postgres refuses: the others shall not fail with it.
+            let is_refused = |error: &StoreError| error.as_database_error().is_some();
+            let is_shared = rows.len() == 1 || !outcome.as_ref().is_err_and(is_refused);
+            let outcome = outcome.map_err(|error| error.to_string());
+            for (row, answer) in rows.into_iter().zip(answers) {
+                let outcome = match is_shared {
+                    true => outcome.clone(),
+                    false => write(vec![row]).await.map_err(|error| error.to_string()),
+                };
                 // An error means that nobody waits for it any more.
-                let _ = answer.send(outcome.clone());
+                let _ = answer.send(outcome);
             }
         }
     }
@@ -97,5 +105,47 @@ mod tests {
         let write = |_: Vec<u32>| async { Err(sqlx::Error::PoolClosed) };
         let written = join_all((0..10).map(|row| gathered.write(row, write))).await;
         assert!(written.iter().all(Result::is_err));
+    }
+
+    /// What Postgres says of a row that it doesn't take.
+    #[derive(Debug, thiserror::Error)]
+    #[error("violates a constraint")]
+    struct Refused;
+
+    impl sqlx::error::DatabaseError for Refused {
+        fn message(&self) -> &str {
+            "violates a constraint"
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::CheckViolation
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_refused_takes_none_with_it() {
+        let gathered = Gathered::default();
+        let write = |batch: Vec<u32>| async move {
+            tokio::task::yield_now().await;
+            match batch.contains(&7) {
+                true => Err(sqlx::Error::Database(Box::new(Refused))),
+                false => Ok(()),
+            }
+        };
+        let written = join_all((0..10).map(|row| gathered.write(row, write))).await;
+        let refused: Vec<usize> = (0..10).filter(|row| written[*row].is_err()).collect();
+        assert_eq!(refused, [7]);
     }
 }

@@ -62,7 +62,10 @@ impl Payments {
             amount_cents: input.amount_cents,
         };
         let Some(begun) = refunds::begin(&self.pool, &wish).await.map_err(unanswered)? else {
-            return Err(self.impossible(&wish).await?);
+            return match self.covered(&wish).await? {
+                Some(refunded) => Ok(refunded),
+                None => Err(self.impossible(&wish).await?),
+            };
         };
         if begun.amount_cents != input.amount_cents {
             return Err(Failure::invalid_input(
@@ -101,8 +104,10 @@ impl Payments {
                     Some(provider_id) => self.given(&begun, input, provider_id).await,
                     None => {
                         self.not_done(input, &begun).await?;
+                        // Whoever gave the rest back may not have written that down yet.
                         let message = format!("there is not so much left of the payment: {error}");
-                        Err(Failure::permanent("refund_failed", message))
+                        let covered = self.covered(&wish).await?;
+                        covered.ok_or_else(|| Failure::retryable("refund_failed", message))
                     }
                 },
                 verdict @ (Verdict::Retryable { .. } | Verdict::Permanent { .. }) => {
@@ -123,6 +128,17 @@ impl Payments {
             id.is_some_and(|id| *id == ours)
         });
         Ok(found.map(|refund| refund.id.as_str().to_owned()))
+    }
+
+    /// The booking's own compensation has given the whole payment back, this refund's part with it: a booking whose confirmation's answer
+    /// was lost may be compensated while it is refunded.
+    async fn covered(&self, wish: &Wish) -> Result<Option<Refunded>, Failure> {
+        let covering = refunds::covering(&self.pool, wish).await.map_err(unanswered)?;
+        Ok(covering.map(|payment| Refunded {
+            payment_id: payment.intent_id,
+            refund_id: payment.refund_id,
+            refunded_cents: wish.amount_cents,
+        }))
     }
 
     /// Writes down that money went back, with all that goes back at this moment: here and in the ledger.

@@ -2,12 +2,13 @@
 //!
 //! Stripe's payments and refunds of the time in question are read page by page, each compared with the ledger by one statement; afterwards
 //! what the ledger has of that time, and was in no list, is asked for by its id. How far it is stands in a row, so a crash costs a page. A
-//! task does some hundred pages and is then *pending*: the next goes on at once.
+//! task does pages for a minute and is then *pending*: the next goes on at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,13 +23,16 @@ use super::{Payments, unanswered, unknown};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedActivity};
 
-/// Pages of one task: at a third of a second each that is a minute.
-const PAGES_PER_TASK: usize = 200;
+/// A task begins no other page after this time, a fifth of what its attempt may take.
+const TASK_TIME: Duration = Duration::from_secs(60);
 /// Entries of ours that are asked for one by one, in one statement's answer.
 const UNSEEN_PAGE: i64 = 100;
+/// Of them, so many at a time: far below the hundred a second that Stripe allows.
+const ASKED_AT_ONCE: usize = 8;
 /// Until the next task goes on.
 const NEXT_TASK_AFTER: Duration = Duration::from_millis(100);
-/// Differences of one run that become items for operators: more of them are one problem, such as the key of another account.
+/// Differences of one run that become items for operators: more of them are one problem, such as the key of another account. The run then
+/// reads the lists to their end, but asks for nothing one by one any more.
 pub(super) const DIFFERENCES_MAX: i64 = 1_000;
 /// Our ledger and Stripe disagree. An operator has to see to it.
 const DIFFERENCE: &str = "difference";
@@ -93,7 +97,8 @@ impl TypedActivity for Reconcile {
         let mut run = reconcile::begin(&payments.pool, input.reconciliation_id, from, until)
             .await
             .map_err(unanswered)?;
-        for _ in 0..PAGES_PER_TASK {
+        let began = Instant::now();
+        while began.elapsed() < TASK_TIME {
             run = match run.phase {
                 Phase::Payments => payments.compare_payments(&run).await?,
                 Phase::Refunds => payments.compare_refunds(&run).await?,
@@ -178,14 +183,22 @@ impl Payments {
 
     /// What our ledger has of that time and no list had: from before or after it by Stripe's clock, or not there at all.
     async fn ask_for_ours(&self, run: &Run) -> Result<Run, Failure> {
+        if run.differences > DIFFERENCES_MAX {
+            tracing::error!(run = %run.id, differences = run.differences, "our ledger and the provider's lists have little in common");
+            return self.page_done(run, &[], false).await;
+        }
         let unseen = reconcile::unseen(&self.pool, run, UNSEEN_PAGE)
             .await
             .map_err(unanswered)?;
-        let mut found = Vec::with_capacity(unseen.len());
-        for reference in &unseen {
-            found.push(self.theirs(reference).await?);
-        }
-        self.page_done(run, &found, i64::try_from(unseen.len()) == Ok(UNSEEN_PAGE))
+        let count = unseen.len();
+        let asked = unseen
+            .into_iter()
+            .map(|reference| async move { self.theirs(&reference).await });
+        let found: Vec<Found> = futures::stream::iter(asked)
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await?;
+        self.page_done(run, &found, i64::try_from(count) == Ok(UNSEEN_PAGE))
             .await
     }
 

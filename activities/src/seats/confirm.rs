@@ -2,13 +2,14 @@
 //! safety net has swept is taken up again if all of its seats are still free.
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::contract::{ConfirmInput, Confirmed, HOLD_RELEASED, NOT_RESERVED, SEATS_LOST, rfc3339};
 use super::plan::{self, Claim, Confirmation, Hold, Holds};
 use super::store::{self, StoreError, buyers};
-use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
+use super::{answer_all, check_ids, raced};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
@@ -35,23 +36,10 @@ impl TypedBatchActivity for Confirm {
 
     async fn run_batch(&self, tasks: Vec<(TaskContext, ConfirmInput)>) -> Vec<Answer> {
         let requests: Vec<Result<Claim, Failure>> = tasks.into_iter().map(|(_, input)| request(input)).collect();
-        let valid: Vec<&Claim> = requests.iter().flatten().collect();
-        let mut answers = Vec::with_capacity(valid.len());
-        for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
-            match confirm(&self.pool, batch).await {
-                Ok(some) => answers.extend(some),
-                Err(error) => {
-                    tracing::warn!(tasks = batch.len(), %error, "seats could not be confirmed");
-                    answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
-                }
-            }
-        }
-        let mut answers = answers.into_iter();
-        let mut answer = |_| answers.next().expect("one answer for each valid request");
-        requests
-            .into_iter()
-            .map(|request| request.and_then(&mut answer))
-            .collect()
+        answer_all(&self.pool, requests, Self::NAME, |pool, batch| {
+            confirm(pool, batch).boxed()
+        })
+        .await
     }
 }
 

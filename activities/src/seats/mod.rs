@@ -27,6 +27,7 @@ pub(crate) mod store;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 
 pub use audit::audit;
@@ -54,6 +55,35 @@ pub fn register(registry: &mut Registry, pool: PgPool) {
         .batch(QUEUE, Arc::new(TypedBatch(confirm::Confirm::new(pool.clone()))))
         .batch(QUEUE, Arc::new(TypedBatch(returns::ReturnSeats::new(pool.clone()))))
         .single(QUEUE, Arc::new(Typed(sweep::Sweep::new(pool))));
+}
+
+/// Answers a batch's requests, in their order: those that are valid are worked on together, so many in one transaction.
+async fn answer_all<R, O, W>(
+    pool: &PgPool,
+    requests: Vec<Result<R, Failure>>,
+    what: &str,
+    work: W,
+) -> Vec<Result<O, Failure>>
+where
+    W: for<'a> Fn(&'a PgPool, &'a [&'a R]) -> BoxFuture<'a, Result<Vec<Result<O, Failure>>, store::StoreError>>,
+{
+    let valid: Vec<&R> = requests.iter().flatten().collect();
+    let mut answers = Vec::with_capacity(valid.len());
+    for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
+        match work(pool, batch).await {
+            Ok(some) => answers.extend(some),
+            Err(error) => {
+                tracing::warn!(tasks = batch.len(), %error, "{what} failed");
+                answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
+            }
+        }
+    }
+    let mut answers = answers.into_iter();
+    let mut answer = |_: R| answers.next().expect("one answer for each valid request");
+    requests
+        .into_iter()
+        .map(|request| request.and_then(&mut answer))
+        .collect()
 }
 
 /// What a task is told when Postgres did not answer as it should. Its transaction may or may not have been committed,

@@ -1,13 +1,14 @@
 //! `seats.release`: give up what a booking holds or bought, and keep it from coming back.
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::contract::{ReleaseInput, ReleaseReason, Released};
 use super::plan::{self, Claim, HoldKey, Release as Plan, SeatKey};
 use super::store::{self, StoreError};
-use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
+use super::{answer_all, check_ids, raced};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
@@ -34,27 +35,10 @@ impl TypedBatchActivity for Release {
 
     async fn run_batch(&self, tasks: Vec<(TaskContext, ReleaseInput)>) -> Vec<Answer> {
         let requests: Vec<_> = tasks.into_iter().map(|(_, input)| request(input)).collect();
-        let valid: Vec<(&Claim, ReleaseReason)> = requests
-            .iter()
-            .flatten()
-            .map(|(claim, reason)| (claim, *reason))
-            .collect();
-        let mut answers = Vec::with_capacity(valid.len());
-        for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
-            match release(&self.pool, batch).await {
-                Ok(some) => answers.extend(some),
-                Err(error) => {
-                    tracing::warn!(tasks = batch.len(), %error, "seats could not be released");
-                    answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
-                }
-            }
-        }
-        let mut answers = answers.into_iter();
-        let mut answer = |_| answers.next().expect("one answer for each valid request");
-        requests
-            .into_iter()
-            .map(|request| request.and_then(&mut answer))
-            .collect()
+        answer_all(&self.pool, requests, Self::NAME, |pool, batch| {
+            release(pool, batch).boxed()
+        })
+        .await
     }
 }
 
@@ -66,12 +50,13 @@ fn request(input: ReleaseInput) -> Result<(Claim, ReleaseReason), Failure> {
     ))
 }
 
-async fn release(pool: &PgPool, requests: &[(&Claim, ReleaseReason)]) -> Result<Vec<Answer>, StoreError> {
+async fn release(pool: &PgPool, requests: &[&(Claim, ReleaseReason)]) -> Result<Vec<Answer>, StoreError> {
+    let requests: Vec<(&Claim, ReleaseReason)> = requests.iter().map(|(claim, reason)| (claim, *reason)).collect();
     let claims: Vec<&Claim> = requests.iter().map(|(claim, _)| *claim).collect();
     let mut transaction = pool.begin().await?;
     let seats = store::lock_seats(&mut transaction, &claims).await?;
     let holds = store::read_holds(&mut *transaction, &claims).await?;
-    let plan = plan::release(requests, &seats, &holds);
+    let plan = plan::release(&requests, &seats, &holds);
 
     let mut given_up: Vec<(&HoldKey, ReleaseReason)> = Vec::new();
     let mut freed: Vec<(SeatKey, Uuid)> = Vec::new();

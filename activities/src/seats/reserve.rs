@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -13,7 +14,7 @@ use super::contract::{
 use super::plan::{self, Allowance, BuyerKey, Claim, Holder, Reservation, Terms};
 use super::store::places::{self, Place};
 use super::store::{self, NewHold, SeenSeat, StoreError, buyers};
-use super::{ALTERNATIVES_MAX, TASKS_PER_TRANSACTION_MAX, check_id, check_ids, raced, unanswered};
+use super::{ALTERNATIVES_MAX, answer_all, check_id, check_ids, raced};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
@@ -62,23 +63,10 @@ impl TypedBatchActivity for Reserve {
 
     async fn run_batch(&self, tasks: Vec<(TaskContext, ReserveInput)>) -> Vec<Answer> {
         let requests: Vec<Result<Request, Failure>> = tasks.into_iter().map(|(_, input)| request(input)).collect();
-        let valid: Vec<&Request> = requests.iter().flatten().collect();
-        let mut answers = Vec::with_capacity(valid.len());
-        for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
-            match reserve(&self.pool, batch).await {
-                Ok(some) => answers.extend(some),
-                Err(error) => {
-                    tracing::warn!(tasks = batch.len(), %error, "seats could not be reserved");
-                    answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
-                }
-            }
-        }
-        let mut answers = answers.into_iter();
-        let mut answer = |_: Request| answers.next().expect("one answer for each valid request");
-        requests
-            .into_iter()
-            .map(|request| request.and_then(&mut answer))
-            .collect()
+        answer_all(&self.pool, requests, Self::NAME, |pool, batch| {
+            reserve(pool, batch).boxed()
+        })
+        .await
     }
 }
 

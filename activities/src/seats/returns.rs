@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::plan::{Claim, Hold, SeatKey, Seats};
 use super::store::returns::{RefundKey, Return};
 use super::store::{self, StoreError, returns};
-use super::{TASKS_PER_TRANSACTION_MAX, check_ids, raced, unanswered};
+use super::{answer_all, check_ids, raced};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
@@ -75,23 +76,10 @@ impl TypedBatchActivity for ReturnSeats {
 
     async fn run_batch(&self, tasks: Vec<(TaskContext, ReturnInput)>) -> Vec<Answer> {
         let requests: Vec<Result<Request, Failure>> = tasks.into_iter().map(|(_, input)| request(input)).collect();
-        let valid: Vec<&Request> = requests.iter().flatten().collect();
-        let mut answers = Vec::with_capacity(valid.len());
-        for batch in valid.chunks(TASKS_PER_TRANSACTION_MAX) {
-            match give_back(&self.pool, batch).await {
-                Ok(some) => answers.extend(some),
-                Err(error) => {
-                    tracing::warn!(tasks = batch.len(), %error, "seats could not be returned");
-                    answers.extend(batch.iter().map(|_| Err(unanswered(&error))));
-                }
-            }
-        }
-        let mut answers = answers.into_iter();
-        let mut answer = |_: Request| answers.next().expect("one answer for each valid request");
-        requests
-            .into_iter()
-            .map(|request| request.and_then(&mut answer))
-            .collect()
+        answer_all(&self.pool, requests, Self::NAME, |pool, batch| {
+            give_back(pool, batch).boxed()
+        })
+        .await
     }
 }
 

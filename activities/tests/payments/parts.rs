@@ -103,3 +103,51 @@ async fn on_a_bad_day_every_part_goes_back_exactly_once() {
     assert_eq!(shop.balance("provider").await, 0);
     assert_eq!(shop.balance("refunds").await, AMOUNT_CENTS * 10);
 }
+
+#[tokio::test]
+async fn what_the_compensation_gave_back_is_not_given_back_again() {
+    let shop = Shop::open().await;
+    let booking = shop.paid().await;
+    // The event is called off while the confirmation's answer is lost: the booking is compensated, and refunded.
+    let payment = shop
+        .run("payments.refund", &context(booking, 1), input(booking, "pm_card_visa"))
+        .await;
+    assert_eq!(output(&payment)["refundedCents"], AMOUNT_CENTS);
+    let refund = Uuid::now_v7();
+    let given = shop.give_back(booking, refund, AMOUNT_CENTS).await;
+    assert_eq!(output(&given)["refundedCents"], AMOUNT_CENTS);
+    assert_eq!(output(&given)["refundId"], output(&payment)["refundId"]);
+    assert_eq!(shop.give_back(booking, refund, AMOUNT_CENTS).await, given);
+    let more = shop.give_back(booking, Uuid::now_v7(), AMOUNT_CENTS + 1).await;
+    assert_eq!(failure(&more), ("refund_failed", false));
+    let totals = shop.sandbox.ledger().totals;
+    assert_eq!((totals.refunded, totals.refunds), (AMOUNT_CENTS, 1));
+    assert_eq!(shop.balance("provider").await, 0);
+    assert_eq!(shop.balance("refunds").await, AMOUNT_CENTS);
+}
+
+#[tokio::test]
+async fn compensation_and_refund_of_one_booking_at_once_give_back_what_was_paid() {
+    let shop = Shop::open().await;
+    for _ in 0..10 {
+        let booking = shop.paid().await;
+        let refund = Uuid::now_v7();
+        let context = context(booking, 1);
+        let compensate = async {
+            for _ in 0..40 {
+                let outcome = shop
+                    .run("payments.refund", &context, input(booking, "pm_card_visa"))
+                    .await;
+                if let Outcome::Succeeded { .. } = outcome {
+                    return;
+                }
+            }
+            panic!("the compensation never got through")
+        };
+        futures::join!(compensate, shop.give_back_at_last(booking, refund, AMOUNT_CENTS));
+        let intents = shop.intents_of(booking);
+        assert_eq!((intents[0].refunded, intents[0].refunds.len()), (AMOUNT_CENTS, 1));
+    }
+    assert_eq!(shop.balance("provider").await, 0);
+    assert_eq!(shop.balance("refunds").await, AMOUNT_CENTS * 10);
+}

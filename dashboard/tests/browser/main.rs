@@ -7,8 +7,6 @@ mod axe;
 mod chrome;
 #[path = "../mission/control.rs"]
 mod control;
-// Its lies are for the tests without a browser.
-#[allow(dead_code)]
 #[path = "../mission/identity.rs"]
 mod identity;
 mod pages;

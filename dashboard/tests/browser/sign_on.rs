@@ -4,7 +4,7 @@ use dashboard::{Options, SignOn};
 
 use crate::chrome::Chrome;
 use crate::control::Control;
-use crate::identity::{CLIENT, Identity, SECRET, Somebody};
+use crate::identity::{CLIENT, Identity, SECRET, Signed, Somebody};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_comes_in_by_the_identity_provider() {
@@ -37,6 +37,21 @@ async fn a_browser_comes_in_by_the_identity_provider() {
     chrome.click("Log in by the identity provider").await;
     chrome.shows("no role here is meant for you").await;
     chrome.check("login-refused").await;
+    // Tokens that the provider has not signed let nobody in; those with its next key do.
+    for signed in [Signed::Another, Signed::Nobody] {
+        identity.expect(Somebody {
+            signed,
+            ..Somebody::new("u-1", "zoe", "ops")
+        });
+        chrome.open("/login").await;
+        chrome.click("Log in by the identity provider").await;
+        chrome.shows("is not signed by the identity provider").await;
+    }
+    identity.change_key();
+    identity.expect(Somebody::new("u-1", "zoe", "ops"));
+    chrome.open("/login").await;
+    chrome.click("Log in by the identity provider").await;
+    chrome.shows("zoe (operator)").await;
     chrome.stop().await;
     control.stop().await;
 }

@@ -26,7 +26,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use claims::Claim;
-pub use seat_map::{Refusal, Rendered, SeatFilter, SeatMap, SectionSummary};
+pub use seat_map::{Refusal, SeatFilter, SeatMap, SectionSummary};
 pub use view::{Listening, View};
 
 use crate::limits::{SEAT_MAPS_MAX, SEATS_CLAIM_WAIT_MAX};

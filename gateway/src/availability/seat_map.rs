@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::hash::Hasher;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use axum::body::Bytes;
-
+use crate::http::rendered::Rendered;
 use crate::limits::{SEATS_OFFER_SCAN_MAX, SEATS_OFFERED_MAX};
 use crate::money::Cents;
 use crate::store::availability::{Hall, Seat, Statuses};
@@ -58,28 +56,6 @@ pub enum Difference {
     Seats(Vec<usize>),
     /// Seats came, went, or changed their names or prices.
     Everything,
-}
-
-/// An answer's body with its weak entity tag.
-#[derive(Clone)]
-pub struct Rendered {
-    /// JSON, or SVG.
-    pub body: Bytes,
-    /// `W/"…"`.
-    pub etag: String,
-}
-
-impl Rendered {
-    /// This body, with a tag that is its own.
-    pub fn of(body: impl Into<Bytes>) -> Rendered {
-        let body = body.into();
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write(&body);
-        Rendered {
-            etag: format!("W/\"{:016x}\"", hasher.finish()),
-            body,
-        }
-    }
 }
 
 /// Which seats to show.

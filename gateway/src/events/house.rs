@@ -78,9 +78,7 @@ pub async fn keep(
 ) -> Result<Json<HouseSeats>, Problem> {
     let request: HouseRequest = body::typed(&headers, body, EVENT_BYTES_MAX).await?;
     let mut transaction = app.pool().begin().await?;
-    let (_, wanted) = request.seats(&mut transaction, &organiser, &id).await?;
-    let seats = house::lock_seats(&mut transaction, &id, &wanted).await?;
-    request.refuse_unknown(&wanted, &seats)?;
+    let Chosen { wanted, seats, .. } = request.lock(&mut transaction, &organiser, &id).await?;
     let of = |statuses: &[&str]| {
         let seats = seats.iter().filter(|seat| statuses.contains(&seat.status.as_str()));
         seats.map(|seat| seat.seat_id.clone()).collect::<Vec<_>>()
@@ -128,9 +126,7 @@ pub async fn release(
 ) -> Result<Json<HouseSeats>, Problem> {
     let request: HouseRequest = body::typed(&headers, body, EVENT_BYTES_MAX).await?;
     let mut transaction = app.pool().begin().await?;
-    let (event, wanted) = request.seats(&mut transaction, &organiser, &id).await?;
-    let seats = house::lock_seats(&mut transaction, &id, &wanted).await?;
-    request.refuse_unknown(&wanted, &seats)?;
+    let Chosen { event, seats, .. } = request.lock(&mut transaction, &organiser, &id).await?;
     let house: Vec<String> = seats
         .into_iter()
         .filter(|seat| seat.status == "house")
@@ -149,7 +145,29 @@ pub async fn release(
     Ok(Json(HouseSeats { seat_ids: house }))
 }
 
+/// What a request means.
+struct Chosen {
+    event: Row,
+    /// The names of the seats, as they were asked for.
+    wanted: Vec<String>,
+    /// The seats, locked.
+    seats: Vec<house::Seat>,
+}
+
 impl HouseRequest {
+    /// The event and the seats, locked until the transaction ends.
+    async fn lock(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        organiser: &Organiser,
+        id: &str,
+    ) -> Result<Chosen, Problem> {
+        let (event, wanted) = self.seats(&mut *connection, organiser, id).await?;
+        let seats = house::lock_seats(&mut *connection, id, &wanted).await?;
+        self.refuse_unknown(&wanted, &seats)?;
+        Ok(Chosen { event, wanted, seats })
+    }
+
     /// The event, which the organisation must have, and the names of the seats.
     async fn seats(
         &self,

@@ -22,6 +22,7 @@ use super::store::venues;
 use crate::app::App;
 use crate::http::body;
 use crate::http::extract::{Parameters, PathId};
+use crate::http::page;
 use crate::http::text::{self, path_segment};
 use crate::limits::{BODY_BYTES_MAX, EVENT_BYTES_MAX, EVENTS_PAGE_DEFAULT, ID_CHARS_MAX};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
@@ -309,17 +310,10 @@ pub async fn list(
     if let Some(after) = &parameters.after {
         text::check(after, ID_CHARS_MAX).map_err(|message| Problem::malformed("?after", message))?;
     }
-    let limit = EVENTS_PAGE_DEFAULT as usize;
+    let limit = i64::from(EVENTS_PAGE_DEFAULT);
     let after = parameters.after.as_deref();
-    let mut rows = store::list(
-        app.pool(),
-        organiser.organisation,
-        after,
-        i64::from(EVENTS_PAGE_DEFAULT) + 1,
-    )
-    .await?;
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
+    let rows = store::list(app.pool(), organiser.organisation, after, limit + 1).await?;
+    let (rows, has_more) = page::cut(rows, limit);
     let next = rows.last().filter(|_| has_more);
     Ok(Json(ManagedPage {
         next: next.map(|last| format!("/organiser/events?after={}", path_segment(&last.id))),

@@ -9,10 +9,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::routes::{no_event, tagged};
+use super::routes::no_event;
 use crate::app::App;
-use crate::availability::{Rendered, SeatMap};
+use crate::availability::SeatMap;
 use crate::http::extract::{Parameters, PathId};
+use crate::http::rendered::Rendered;
 use crate::limits::PICTURE_TITLES_MAX;
 use crate::problem::{Problem, ProblemDetails};
 use crate::store::events::SeatStatus;
@@ -75,7 +76,7 @@ pub async fn seats(
         })
         .await;
     let picture = picture.ok_or_else(|| Problem::not_found("the event has no such section"))?;
-    Ok(tagged(&headers, "image/svg+xml; charset=utf-8", picture))
+    Ok(picture.answer(&headers, "image/svg+xml; charset=utf-8"))
 }
 
 /// A section's seats, where they are drawn.

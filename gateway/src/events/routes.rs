@@ -1,8 +1,8 @@
 //! `GET /events…`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,8 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::pricing::{Fee, Tax};
 use crate::app::App;
-use crate::availability::{Rendered, SeatFilter, SectionSummary};
+use crate::availability::{SeatFilter, SectionSummary};
 use crate::http::extract::{Parameters, PathId};
+use crate::http::page;
+use crate::http::rendered::Rendered;
 use crate::http::text::{self, path_segment};
 use crate::limits::{EVENTS_PAGE_DEFAULT, EVENTS_PAGE_MAX, NAME_CHARS_MAX, SEARCH_WORDS_MAX};
 use crate::money::Cents;
@@ -20,7 +22,7 @@ use crate::store::events::{self as store, SeatStatus};
 use crate::users::accounts::time;
 
 /// Which moment a list of seats shows, as the ids of live changes count moments.
-const SEATS_VERSION: HeaderName = HeaderName::from_static("seats-version");
+pub const SEATS_VERSION: HeaderName = HeaderName::from_static("seats-version");
 
 /// An event.
 #[derive(Serialize, ToSchema)]
@@ -263,32 +265,6 @@ fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     })
 }
 
-/// An answer as JSON with its entity tag.
-fn json_tagged(headers: &HeaderMap, value: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(value).expect("an answer is plain data");
-    tagged(headers, "application/json", Rendered::of(body))
-}
-
-/// An answer with its entity tag; 304 if the client has it already.
-pub fn tagged(headers: &HeaderMap, media_type: &'static str, answer: Rendered) -> Response {
-    let is_known = is_known(headers, &answer.etag);
-    let etag = HeaderValue::from_str(&answer.etag).expect("a tag is hexadecimal");
-    // `no-cache`: keep it, but ask each time.
-    let known = [
-        (header::ETAG, etag),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    if is_known {
-        return (StatusCode::NOT_MODIFIED, known).into_response();
-    }
-    (
-        known,
-        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
-        answer.body,
-    )
-        .into_response()
-}
-
 /// List events, or search for some.
 ///
 /// With an `If-None-Match` of an earlier answer's `ETag`, 304 when nothing has changed.
@@ -323,16 +299,15 @@ pub async fn list(
     }
     let search = parameters.search()?;
     // One more than asked for shows whether there is a next page.
-    let mut events = store::list(app.pool(), &search, limit + 1).await?;
-    let has_more = events.len() > limit as usize;
-    events.truncate(limit as usize);
+    let events = store::list(app.pool(), &search, limit + 1).await?;
+    let (events, has_more) = page::cut(events, limit);
     let next = events.last().filter(|_| has_more);
     let next = next.map(|last| parameters.next(&last.id, limit));
     let page = EventPage {
         events: events.into_iter().map(Event::from).collect(),
         next,
     };
-    Ok(json_tagged(&headers, &page))
+    Ok(Rendered::json(&page).answer(&headers, "application/json"))
 }
 
 /// Show an event with its sections.
@@ -361,7 +336,7 @@ pub async fn show(State(app): State<App>, PathId(id): PathId, headers: HeaderMap
         event: event.into(),
         sections: map.sections(),
     };
-    Ok(json_tagged(&headers, &event))
+    Ok(Rendered::json(&event).answer(&headers, "application/json"))
 }
 
 /// Which seats.
@@ -409,23 +384,11 @@ pub async fn seats(
         section: parameters.section,
         status: parameters.status,
     });
-    let mut response = tagged(&headers, "application/json", rendered);
+    let mut response = rendered.answer(&headers, "application/json");
     response
         .headers_mut()
         .insert(SEATS_VERSION, HeaderValue::from(map.version()));
     Ok(response)
-}
-
-/// Whether the client has the answer with this tag already (weak comparison, RFC 9110).
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    known
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
 }
 
 pub(super) fn no_event() -> Problem {

@@ -14,6 +14,7 @@ use super::organiser::Organiser;
 use super::store::venues as store;
 use crate::app::App;
 use crate::http::extract::{Parameters, PathId};
+use crate::http::page;
 use crate::http::{body, text};
 use crate::limits::{
     BODY_BYTES_MAX, NAME_CHARS_MAX, SEAT_COORDINATE_MAX, VENUE_BYTES_MAX, VENUE_IMPORT_RETRY, VENUES_PAGE_MAX,
@@ -203,16 +204,9 @@ pub async fn list(
     organiser: Organiser,
     Parameters(parameters): Parameters<VenueParameters>,
 ) -> Result<Json<VenuePage>, Problem> {
-    let limit = VENUES_PAGE_MAX as usize;
-    let mut venues = store::list(
-        app.pool(),
-        organiser.organisation,
-        parameters.after,
-        i64::from(VENUES_PAGE_MAX) + 1,
-    )
-    .await?;
-    let has_more = venues.len() > limit;
-    venues.truncate(limit);
+    let limit = i64::from(VENUES_PAGE_MAX);
+    let venues = store::list(app.pool(), organiser.organisation, parameters.after, limit + 1).await?;
+    let (venues, has_more) = page::cut(venues, limit);
     let next = venues.last().filter(|_| has_more);
     Ok(Json(VenuePage {
         next: next.map(|last| format!("/organiser/venues?after={}", last.id)),

@@ -173,6 +173,21 @@ impl Members {
         found
     }
 
+    /// Takes a member out that must be there.
+    pub fn required(&mut self, name: &str, errors: &mut Vec<FieldError>) -> Option<Box<RawValue>> {
+        let raw = self.take(name, errors);
+        if raw.is_none() {
+            errors.push(FieldError::new(format!("/{name}"), "is required"));
+        }
+        raw
+    }
+
+    /// The same of text, which is checked.
+    pub fn required_text(&mut self, name: &str, chars_max: usize, errors: &mut Vec<FieldError>) -> Option<String> {
+        let raw = self.required(name, errors)?;
+        text_at(&raw, &format!("/{name}"), chars_max, errors)
+    }
+
     /// Refuses whatever has not been taken.
     pub fn finish(self, known: &[&str], errors: &mut Vec<FieldError>) {
         for (name, _) in self.0 {

@@ -96,7 +96,7 @@ impl FromRequestParts<App> for Client {
 }
 
 /// From the connection inwards: the first address that isn't a trusted proxy's. What stands before it in the header is anybody's word.
-fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut origin = peer.to_canonical();
     if !trusted.contains(origin) {
         return origin;

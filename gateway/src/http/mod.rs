@@ -3,7 +3,12 @@
 pub mod body;
 pub mod client;
 pub mod context;
+pub mod cors;
+pub mod counter;
 pub mod extract;
 pub mod layers;
+pub mod page;
 pub mod prefer;
+pub mod rates;
+pub mod rendered;
 pub mod text;

@@ -1,8 +1,7 @@
 //! Takes up the bookings of events that were called off: starts the refunds' sagas, and has bookings in flight end. From time to time it
 //! reports what the daily comparison of payments has found, too.
 //!
-//! Any number of gateways run this side by side. Bookings are taken from the list for a lease, told to the engine in batches outside of any
-//! transaction, under keys that make a repetition harmless, and marked. A gateway that dies leaves a lease that ends.
+//! Bookings are told to the engine in batches, under keys that make a repetition harmless.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::differences;
 use super::routes::saga_input;
 use super::store::cancellations::{self, Due};
 use crate::app::App;
+use crate::background::{Chore, Next, backoff};
 use crate::limits::{
     CANCELLATION_BACKOFF_MAX, CANCELLATION_BATCH_EVERY, CANCELLATION_BATCH_MAX, CANCELLATION_CONCURRENCY,
     CANCELLATION_IDLE, CANCELLATION_LEASE, CANCELLATION_RETRY,
@@ -26,33 +26,35 @@ use crate::limits::{
 /// What is the end of the key under which a booking's refund is started: one for each booking.
 const KEY: &str = "event-cancelled";
 
-/// Takes bookings up until told to stop.
-pub async fn run(app: App, shutdown: CancellationToken) {
-    // Said once per outage, not once per second.
-    let mut is_failing = false;
-    let mut reported_at: Option<Instant> = None;
-    while !shutdown.is_cancelled() {
+/// Bookings of events that were called off.
+#[derive(Default)]
+pub struct CalledOff {
+    reported_at: Option<Instant>,
+}
+
+impl Chore for CalledOff {
+    const NAME: &'static str = "taking up bookings of events that were called off";
+
+    async fn work(&self, app: &App) -> Result<Next, sqlx::Error> {
         let began = Instant::now();
-        let taken = take_up(&app).await;
-        if let (Err(error), false) = (&taken, is_failing) {
-            tracing::warn!(%error, "bookings of cancelled events can't be taken up; will try again");
-        }
-        is_failing = taken.is_err();
-        if !is_failing && reported_at.is_none_or(|at| at.elapsed() >= differences::EVERY) {
-            reported_at = Some(Instant::now());
-            if let Err(error) = differences::report(&app).await {
+        Ok(Next::Pause(match take_up(app).await? {
+            0 => CANCELLATION_IDLE,
+            // So many a second at the most: the rest of the shop goes on.
+            _ => CANCELLATION_BATCH_EVERY.saturating_sub(began.elapsed()),
+        }))
+    }
+
+    async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
+        if self.reported_at.is_none_or(|at| at.elapsed() >= differences::EVERY) {
+            self.reported_at = Some(Instant::now());
+            if let Err(error) = differences::report(app).await {
                 tracing::warn!(%error, "differences of payments can't be reported; will try again");
             }
         }
-        let pause = match taken {
-            // So many a second at the most: the rest of the shop goes on.
-            Ok(count) if count > 0 => CANCELLATION_BATCH_EVERY.saturating_sub(began.elapsed()),
-            Ok(_) | Err(_) => CANCELLATION_IDLE,
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => (),
-            () = tokio::time::sleep(pause) => (),
-        }
+    }
+
+    fn pause(_: &App) -> Duration {
+        CANCELLATION_IDLE
     }
 }
 
@@ -83,7 +85,7 @@ async fn take_up(app: &App) -> Result<usize, sqlx::Error> {
             Err(error) => {
                 metrics::counter!("sagaline_gateway_cancellations_failed_total").increment(1);
                 tracing::warn!(booking = %item.booking_id, event = item.event_id, %error, "a booking has to wait for its end");
-                let delay = backoff(item.attempts);
+                let delay = backoff(item.attempts, CANCELLATION_RETRY, CANCELLATION_BACKOFF_MAX);
                 again.push((item, delay));
             }
         }
@@ -154,12 +156,4 @@ async fn end(app: &App, item: &Due) -> Result<(), ClientError> {
         Ok(_) | Err(ClientError::Refused { .. }) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Doubles with each try.
-fn backoff(attempts: i32) -> Duration {
-    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);
-    CANCELLATION_RETRY
-        .saturating_mul(1 << doublings)
-        .min(CANCELLATION_BACKOFF_MAX)
 }

@@ -235,6 +235,8 @@ pub async fn list(pool: &PgPool, search: &Search, limit: u32) -> Result<Vec<Even
     .bind(search.city.as_deref())
     .bind(search.from)
     .bind(search.to)
+    // Planned for what is asked each time: a plan for any question could use no index but that of the order.
+    .persistent(false)
     .fetch_all(pool)
     .await?;
     rows.into_iter().map(Event::try_from).collect()

@@ -3,4 +3,5 @@
 pub mod availability;
 pub mod events;
 pub mod inbox;
+pub mod outbox;
 pub mod waiting;

@@ -141,7 +141,7 @@ pub async fn check_in(
     body: Body,
 ) -> Result<Json<CheckIns>, Problem> {
     let pass = DoorPass::of(&app, &event_id, &headers).await?;
-    let Scans { scans } = read(&headers, body, SCANS_BYTES_MAX).await?;
+    let Scans { scans } = body::typed(&headers, body, SCANS_BYTES_MAX).await?;
     let now = Utc::now();
     check(&scans, now)?;
     let keys = app.ticket_keys().get(app.pool()).await?;
@@ -288,7 +288,7 @@ pub async fn undo(
     body: Body,
 ) -> Result<Json<serde_json::Value>, Problem> {
     let pass = DoorPass::of(&app, &event_id, &headers).await?;
-    let wish: Undo = read(&headers, body, BODY_BYTES_MAX).await?;
+    let wish: Undo = body::typed(&headers, body, BODY_BYTES_MAX).await?;
     let invalid = |pointer: &str, message: String| Problem::invalid(vec![FieldError::new(pointer, message)]);
     text::check(&wish.reason, DOOR_TEXT_CHARS_MAX).map_err(|message| invalid("/reason", message))?;
     let keys = app.ticket_keys().get(app.pool()).await?;
@@ -339,13 +339,4 @@ pub async fn progress(
     DoorPass::of(&app, &event_id, &headers).await?;
     let (sold, admitted) = store::progress(app.pool(), &event_id).await?;
     Ok(Json(Progress { sold, admitted }))
-}
-
-async fn read<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<T, Problem> {
-    let bytes = body::read(headers, body, bytes_max).await?;
-    body::require_json(headers)?;
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Problem::invalid(vec![FieldError::new("", error.to_string())]),
-        _ => Problem::malformed("", format!("the body is not JSON: {error}")),
-    })
 }

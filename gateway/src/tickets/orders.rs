@@ -12,15 +12,12 @@ use super::store;
 use crate::app::App;
 use crate::bookings::routes::with_money;
 use crate::bookings::view::Booking;
-use crate::http::body;
 use crate::http::client::Client;
-use crate::limits::{HISTORY_MAX, ORDER_NUMBER_CHARS_MAX};
-use crate::problem::{FieldError, Problem, ProblemDetails};
+use crate::limits::{EMAIL_CHARS_MAX, HISTORY_MAX, ORDER_NUMBER_CHARS_MAX};
+use crate::problem::{Problem, ProblemDetails};
 use crate::users::id::is_reserved;
 use crate::users::request;
 
-/// Characters of an e-mail address, at most (RFC 5321).
-const EMAIL_CHARS_MAX: usize = 254;
 const FIELDS: [&str; 2] = ["confirmationNumber", "email"];
 
 /// What a guest knows of an order.
@@ -61,15 +58,8 @@ pub async fn look_up(
 ) -> Result<Json<Booking>, Problem> {
     let mut members = request::members(&headers, body).await?;
     let mut errors = Vec::new();
-    let mut text = |name: &str, chars_max| match members.take(name, &mut errors) {
-        Some(raw) => body::text_at(&raw, &format!("/{name}"), chars_max, &mut errors),
-        None => {
-            errors.push(FieldError::new(format!("/{name}"), "is required"));
-            None
-        }
-    };
-    let number = text("confirmationNumber", ORDER_NUMBER_CHARS_MAX);
-    let email = text("email", EMAIL_CHARS_MAX);
+    let number = members.required_text("confirmationNumber", ORDER_NUMBER_CHARS_MAX, &mut errors);
+    let email = members.required_text("email", EMAIL_CHARS_MAX, &mut errors);
     members.finish(&FIELDS, &mut errors);
     let (Some(number), Some(email), true) = (number, email, errors.is_empty()) else {
         return Err(Problem::invalid(errors));

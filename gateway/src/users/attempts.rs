@@ -5,15 +5,14 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 use sha2::{Digest, Sha256};
 
+use crate::http::counter::{Counter, TIDY_EVERY, TooMuch, network};
 use crate::limits::{
-    ATTEMPT_KEYS_MAX, ATTEMPT_KEYS_TIDY_EVERY, ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ADDRESS,
+    ATTEMPT_KEYS_MAX, ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ADDRESS,
     ATTEMPTS_PER_ADDRESS_EVERY, ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY, MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY,
 };
 use crate::problem::{Kind, Problem};
@@ -32,11 +31,21 @@ pub struct Attempts {
 
 impl Default for Attempts {
     fn default() -> Self {
+        let quota = |at_once: NonZeroU32, every: Duration| {
+            let quota = Quota::with_period(every).expect("the limits' periods are not zero");
+            quota.allow_burst(at_once)
+        };
         Attempts {
-            addresses: Counter::new(ATTEMPTS_PER_ADDRESS, ATTEMPTS_PER_ADDRESS_EVERY),
-            pairs: Counter::new(ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY),
-            accounts: Counter::new(ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY),
-            mails: Counter::new(MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY),
+            addresses: Counter::new(
+                quota(ATTEMPTS_PER_ADDRESS, ATTEMPTS_PER_ADDRESS_EVERY),
+                ATTEMPT_KEYS_MAX,
+            ),
+            pairs: Counter::new(quota(ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY), ATTEMPT_KEYS_MAX),
+            accounts: Counter::new(
+                quota(ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY),
+                ATTEMPT_KEYS_MAX,
+            ),
+            mails: Counter::new(quota(MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY), ATTEMPT_KEYS_MAX),
         }
     }
 }
@@ -44,20 +53,20 @@ impl Default for Attempts {
 impl Attempts {
     /// Somebody at this address tries something that has to do with secrets.
     pub fn by_address(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        address.map_or(Ok(()), |address| self.addresses.count(&network(address)))
+        address.map_or(Ok(()), |address| attempt(&self.addresses, &network(address)))
     }
 
     /// Somebody at this address tries to log in as this account, which may not exist. Few may be tried from one address, and its owner can
     /// still log in from another; of all together more, so that they are no way around that.
     pub fn at_account(&self, email_key: &str, address: Option<IpAddr>) -> Result<(), Problem> {
         let from = address.map_or_else(String::new, |address| network(address).to_string());
-        self.pairs.count(&account(&format!("{from} {email_key}")))?;
-        self.accounts.count(&account(email_key))
+        attempt(&self.pairs, &account(&format!("{from} {email_key}")))?;
+        attempt(&self.accounts, &account(email_key))
     }
 
     /// Somebody wants a mail sent to this address, which may be nobody's.
     pub fn mail_to(&self, email_key: &str) -> Result<(), Problem> {
-        self.mails.count(&account(email_key))
+        attempt(&self.mails, &account(email_key))
     }
 }
 
@@ -66,56 +75,19 @@ fn account(email_key: &str) -> AccountKey {
     std::array::from_fn(|index| digest[index])
 }
 
-/// One customer of a provider has a whole network of IPv6 addresses: its first 64 bits count.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let high = address.to_bits() >> 64 << 64;
-            IpAddr::V6(high.into())
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-struct Counter<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
-    clock: DefaultClock,
-    tidied_at: Mutex<Instant>,
-}
-
-impl<K: Hash + Eq + Clone> Counter<K> {
-    fn new(at_once: NonZeroU32, every: Duration) -> Self {
-        let quota = Quota::with_period(every).expect("the limits' periods are not zero");
-        Counter {
-            limiter: RateLimiter::dashmap(quota.allow_burst(at_once)),
-            clock: DefaultClock::default(),
-            tidied_at: Mutex::new(Instant::now()),
-        }
-    }
-
-    fn count(&self, key: &K) -> Result<(), Problem> {
-        if self.limiter.len() >= ATTEMPT_KEYS_MAX {
-            self.tidy();
-            if self.limiter.len() >= ATTEMPT_KEYS_MAX {
-                let detail = "too many people try at once; try again shortly";
-                return Err(Problem::new(Kind::Overloaded, detail).retry_after(ATTEMPT_KEYS_TIDY_EVERY));
-            }
-        }
-        self.limiter.check_key(key).map_err(|refused| {
+/// Somebody tries once more. Whoever can't be counted isn't let in: what is behind this is worth guessing.
+fn attempt<K: Hash + Eq + Clone>(counter: &Counter<K>, key: &K) -> Result<(), Problem> {
+    counter.count(key).map_err(|too_much| match too_much {
+        TooMuch::Wait(wait) => {
             metrics::counter!("sagaline_gateway_attempts_refused_total").increment(1);
             let detail = "too many attempts; try again after the time that Retry-After says";
-            Problem::new(Kind::TooManyAttempts, detail).retry_after(refused.wait_time_from(self.clock.now()))
-        })
-    }
-
-    /// Forgets those who may try as often again as if they never had.
-    fn tidy(&self) {
-        let mut tidied_at = self.tidied_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if tidied_at.elapsed() >= ATTEMPT_KEYS_TIDY_EVERY {
-            self.limiter.retain_recent();
-            *tidied_at = Instant::now();
+            Problem::new(Kind::TooManyAttempts, detail).retry_after(wait)
         }
-    }
+        TooMuch::Uncounted => {
+            let detail = "too many people try at once; try again shortly";
+            Problem::new(Kind::Overloaded, detail).retry_after(TIDY_EVERY)
+        }
+    })
 }
 
 #[cfg(test)]

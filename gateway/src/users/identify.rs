@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 
 use super::outbox::ACCOUNT_EVENT_KEYS;
 use super::token::Bearer;
-use super::{id, store};
+use super::{UserId, id, store};
 use crate::app::App;
 use crate::events::outbox::EVENT_CHANGE_KEYS;
 use crate::problem::{Kind, Problem};
@@ -15,7 +15,7 @@ use crate::refunds::cancellation::CANCELLATION_KEYS;
 use crate::refunds::differences::DIFFERENCE_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 6] = [
+const OTHERS_KEYS: [&str; 7] = [
     orchestrator::schedules::KEYS,
     ACCOUNT_EVENT_KEYS,
     REFUND_KEYS,
@@ -80,7 +80,7 @@ impl Buyer {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
                     "must not begin with `usr_`, `schedule/`, `account-event/`, `event-change/`, `refund/`, \
-                     `event-cancellation/` or `payment-difference/`: those keys are others'",
+                     `event-cancellation/`, `payment-difference/` or `webhook/`: those keys are others'",
                 ))
             }
             None => Ok(key),
@@ -111,6 +111,11 @@ fn bearer(app: &App, headers: &HeaderMap) -> Result<Option<Bearer>, Problem> {
 
 /// The answer to whoever isn't logged in.
 pub fn no_token() -> Problem {
+/// The user whose request it is, as far as a good token says so.
+pub fn user(app: &App, headers: &HeaderMap) -> Option<UserId> {
+    bearer(app, headers).ok().flatten().map(|bearer| bearer.user)
+}
+
     let detail = "this wants `Authorization: Bearer <access token>` with a token that is good: this one is missing, forged, of an \
                   ended session, or too old; POST /sessions logs in, POST /sessions/refresh gives the next one";
     Problem::new(Kind::NoToken, detail)

@@ -120,8 +120,7 @@ impl Registration {
         let mut errors = Vec::new();
         let email = email(&mut members, &mut errors);
         let password = new_password(&mut members, &mut errors);
-        let name = required(&mut members, "name", &mut errors)
-            .and_then(|raw| body::text_at(&raw, "/name", ID_CHARS_MAX, &mut errors));
+        let name = members.required_text("name", ID_CHARS_MAX, &mut errors);
         let phone = members
             .take("phone", &mut errors)
             .and_then(|raw| phone(&raw, &mut errors));
@@ -143,8 +142,7 @@ impl Credentials {
     pub fn parse(mut members: Members) -> Result<Credentials, Problem> {
         let mut errors = Vec::new();
         let email = email(&mut members, &mut errors);
-        let password = required(&mut members, "password", &mut errors)
-            .and_then(|raw| body::text_at(&raw, "/password", PASSWORD_CHARS_MAX, &mut errors));
+        let password = members.required_text("password", PASSWORD_CHARS_MAX, &mut errors);
         members.finish(&["email", "password"], &mut errors);
         match (email, password) {
             (Some(email), Some(password)) if errors.is_empty() => Ok(Credentials { email, password }),
@@ -156,7 +154,8 @@ impl Credentials {
 /// Reads the body of a refresh; none: it is no token of ours.
 pub fn refresh_token(mut members: Members) -> Result<Option<Refresh>, Problem> {
     let mut errors = Vec::new();
-    let token = required(&mut members, "refreshToken", &mut errors)
+    let token = members
+        .required("refreshToken", &mut errors)
         .and_then(|raw| body::decode::<String>(&raw, "/refreshToken", "must be text", &mut errors));
     members.finish(&["refreshToken"], &mut errors);
     match token {
@@ -188,7 +187,8 @@ impl ProfileChange {
 /// Reads the body of a confirmation.
 pub fn link_token(mut members: Members) -> Result<String, Problem> {
     let mut errors = Vec::new();
-    let token = required(&mut members, "token", &mut errors)
+    let token = members
+        .required("token", &mut errors)
         .and_then(|raw| body::decode::<String>(&raw, "/token", "must be text", &mut errors));
     members.finish(&["token"], &mut errors);
     match token {
@@ -230,17 +230,8 @@ pub fn email_key(email: &str) -> String {
     email.to_ascii_lowercase()
 }
 
-fn required(members: &mut Members, name: &str, errors: &mut Vec<FieldError>) -> Option<Box<RawValue>> {
-    let raw = members.take(name, errors);
-    if raw.is_none() {
-        errors.push(FieldError::new(format!("/{name}"), "is required"));
-    }
-    raw
-}
-
 fn email(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
-    let raw = required(members, "email", errors)?;
-    let email = body::text_at(&raw, "/email", EMAIL_CHARS_MAX, errors)?;
+    let email = members.required_text("email", EMAIL_CHARS_MAX, errors)?;
     // The key must fit too, and lower case can be longer.
     if text::is_email(&email) && email_key(&email).chars().count() <= EMAIL_CHARS_MAX {
         return Some(email);
@@ -253,8 +244,7 @@ fn email(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> 
 }
 
 fn new_password(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
-    let raw = required(members, "password", errors)?;
-    let password = body::text_at(&raw, "/password", PASSWORD_CHARS_MAX, errors)?;
+    let password = members.required_text("password", PASSWORD_CHARS_MAX, errors)?;
     if password.chars().count() >= PASSWORD_CHARS_MIN {
         return Some(password);
     }

@@ -1,8 +1,7 @@
 //! The inbox's background task: tells bookings that the provider has news of their payments.
 //!
-//! Any number of gateways run it side by side. An event is taken for a lease, told to the engine outside of any
-//! transaction under its own id (so a second telling changes nothing), and settled. A booking that is not there yet is
-//! asked for again, ever more seldom, for three days.
+//! An event is told to the engine under its own id (so a second telling changes nothing), and settled. A booking that is not there yet
+//! is asked for again, ever more seldom, for three days.
 
 use std::time::{Duration, Instant};
 
@@ -15,40 +14,39 @@ use workflows::ids::SagaId;
 use workflows::tickets::booking::PAYMENT_SIGNAL;
 
 use crate::app::App;
+use crate::background::{Chore, Next, backoff};
 use crate::limits::{
     INBOX_BACKOFF_MAX, INBOX_BATCH_MAX, INBOX_CONCURRENCY, INBOX_LEASE, INBOX_PATIENCE, INBOX_PURGE_EVERY,
     INBOX_PURGE_MAX, INBOX_RETENTION,
 };
 use crate::store::inbox::{self, Due, Outcome, Settled};
 
-/// Delivers until told to stop.
-pub async fn run(app: App, shutdown: CancellationToken) {
-    let mut purged_at = None;
-    // Said once per outage, not once per second.
-    let mut is_failing = false;
-    while !shutdown.is_cancelled() {
-        let worked = deliver_due(&app).await;
-        match &worked {
-            Ok(_) if is_failing => tracing::info!("the webhook inbox is being worked off again"),
-            Err(error) if !is_failing => {
-                tracing::warn!(%error, "the webhook inbox can't be worked off; will try again")
-            }
-            Ok(_) | Err(_) => (),
-        }
-        is_failing = worked.is_err();
+/// The inbox's chore.
+#[derive(Default)]
+pub struct Delivery {
+    purged_at: Option<Instant>,
+}
+
+impl Chore for Delivery {
+    const NAME: &'static str = "working off the webhook inbox";
+
+    async fn work(&self, app: &App) -> Result<Next, sqlx::Error> {
         // A full batch means that more is likely waiting.
-        if worked.is_ok_and(|count| count as i64 >= INBOX_BATCH_MAX) {
-            continue;
+        Ok(match deliver_due(app).await? {
+            count if count as i64 >= INBOX_BATCH_MAX => Next::AtOnce,
+            _ => Next::Pause(app.options().inbox_poll_interval),
+        })
+    }
+
+    async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
+        if self.purged_at.is_none_or(|at| at.elapsed() >= INBOX_PURGE_EVERY) {
+            purge(app).await;
+            self.purged_at = Some(Instant::now());
         }
-        if !is_failing && purged_at.is_none_or(|at: Instant| at.elapsed() >= INBOX_PURGE_EVERY) {
-            purge(&app).await;
-            purged_at = Some(Instant::now());
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => (),
-            () = app.inbox_woken(), if !is_failing => (),
-            () = tokio::time::sleep(app.options().inbox_poll_interval) => (),
-        }
+    }
+
+    async fn woken(&self, app: &App) {
+        app.inbox_woken().await;
     }
 }
 
@@ -126,7 +124,7 @@ async fn tell(app: &App, event: &Due) -> Told {
 }
 
 fn judge(told: &Told, event: &Due, retry_initial: Duration) -> (Outcome, Option<String>) {
-    let again = || Outcome::Again(backoff(retry_initial, event.attempts));
+    let again = || Outcome::Again(backoff(event.attempts, retry_initial, INBOX_BACKOFF_MAX));
     match told {
         Told::Delivered => (Outcome::Delivered, None),
         Told::TooLate(why) => (Outcome::Delivered, Some(why.clone())),
@@ -135,12 +133,6 @@ fn judge(told: &Told, event: &Due, retry_initial: Duration) -> (Outcome, Option<
         // However long the outage: an event that was accepted is not dropped for it.
         Told::Away(why) => (again(), Some(why.clone())),
     }
-}
-
-/// Doubles with each try.
-fn backoff(initial: Duration, attempts: i32) -> Duration {
-    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);
-    initial.saturating_mul(1 << doublings).min(INBOX_BACKOFF_MAX)
 }
 
 async fn purge(app: &App) {
@@ -164,14 +156,6 @@ mod tests {
             attempts,
             out_of_patience,
         }
-    }
-
-    #[test]
-    fn the_backoff_doubles_up_to_its_cap() {
-        let second = Duration::from_secs(1);
-        assert_eq!(backoff(second, 1), second);
-        assert_eq!(backoff(second, 4), Duration::from_secs(8));
-        assert_eq!(backoff(second, 1_000_000), INBOX_BACKOFF_MAX);
     }
 
     #[test]

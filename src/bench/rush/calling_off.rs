@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _};
 use orchestrator::client::{EngineClient as _, HttpClient, StartRequest};
@@ -16,7 +16,7 @@ use workflows::tickets::{booking, cancellation};
 
 use super::platform::Platform;
 use super::sale::Sale;
-use super::{RushArgs, Span, audit, ledger};
+use super::{Findings, Fleet, RushArgs, audit, conclude, ledger};
 use crate::bench::client::Connection;
 use crate::bench::ground::GroundArgs;
 use crate::bench::processes::allow_connections;
@@ -47,12 +47,8 @@ pub struct CancellationArgs {
     /// Kill gateway, orchestrators and the workers that give money back once a third is done, and start others.
     #[arg(long)]
     pub kill: bool,
-    /// Orchestrator processes.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub orchestrators: u32,
-    /// Worker processes of each kind.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub workers: u32,
+    #[command(flatten)]
+    pub fleet: Fleet,
     #[command(flatten)]
     pub ground: GroundArgs,
 }
@@ -97,22 +93,13 @@ struct Report {
 
 /// Runs it and prints what it found.
 pub async fn run(args: &CancellationArgs, output: Output) -> anyhow::Result<()> {
-    let stop = crate::shutdown::on_signal()?;
     allow_connections(64);
-    let report = tokio::select! {
-        report = run_on_platform(args) => report?,
-        () = stop.cancelled() => bail!("interrupted"),
-    };
-    crate::bench::print(output, || report.table(), &report)?;
-    if !report.ok {
-        bail!("what must not be: {}", report.problems.join("; "));
-    }
-    Ok(())
+    conclude(run_on_platform(args), output).await
 }
 
 async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
     let say = |line: &str| eprintln!("bench: {line}");
-    let mut platform = Platform::start(&rush_args(args), &say).await?;
+    let mut platform = Platform::start(&RushArgs::quiet(args.bookings, HOLD, args.fleet, &args.ground), &say).await?;
     let pool = platform.ground.pool.clone();
     let run = Uuid::now_v7();
     let began_at: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select now()").fetch_one(&pool).await?;
@@ -177,22 +164,6 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
         ok: problems.is_empty(),
         problems,
     })
-}
-
-fn rush_args(args: &CancellationArgs) -> RushArgs {
-    RushArgs {
-        seats: args.bookings,
-        buyers: 1,
-        concurrency: 1,
-        tries: 1,
-        hold: HOLD,
-        payment_ms: Span { from: 0, to: 0 },
-        listeners: 0,
-        seed: 1,
-        orchestrators: args.orchestrators,
-        workers: args.workers,
-        ground: args.ground.clone(),
-    }
 }
 
 /// Begins a booking of one seat for each buyer.
@@ -390,7 +361,11 @@ impl Audit {
     }
 }
 
-impl Report {
+impl Findings for Report {
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
     fn table(&self) -> String {
         let rows = [
             ("bookings", self.bookings.to_string()),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -73,14 +74,39 @@ pub struct RushArgs {
     /// Repeats a run's choices: who wants which seats, and how each buyer pays.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    #[command(flatten)]
+    pub fleet: Fleet,
+    #[command(flatten)]
+    pub ground: GroundArgs,
+}
+
+/// How many processes there are of each kind.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Fleet {
     /// Orchestrator processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub orchestrators: u32,
     /// Worker processes of each kind: seats, payments, notifications.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub workers: u32,
-    #[command(flatten)]
-    pub ground: GroundArgs,
+}
+
+impl RushArgs {
+    /// A platform without a rush: no crowd, and a payment provider that answers at once.
+    fn quiet(seats: u32, hold: Duration, fleet: Fleet, ground: &GroundArgs) -> RushArgs {
+        RushArgs {
+            seats,
+            buyers: 1,
+            concurrency: 1,
+            tries: 1,
+            hold,
+            payment_ms: Span { from: 0, to: 0 },
+            listeners: 0,
+            seed: 1,
+            fleet,
+            ground: ground.clone(),
+        }
+    }
 }
 
 /// The shortest hold: within it a payment that is never answered must be looked up, else each such booking expires.
@@ -122,17 +148,31 @@ impl FromStr for Span {
 
 /// Runs the rush and prints what it found. Fails if the audit does.
 pub async fn run(args: &RushArgs, output: Output) -> anyhow::Result<()> {
-    let stop = crate::shutdown::on_signal()?;
     // A caller has a second connection while it submits twice.
     allow_connections(2 * u64::from(args.concurrency) + u64::from(args.listeners));
-    // Dropped either way, the platform takes everything down that is ours.
-    let report = tokio::select! {
-        report = run_on_platform(args) => report?,
+    conclude(run_on_platform(args), output).await
+}
+
+/// What a benchmark has found.
+trait Findings: Serialize {
+    /// For people.
+    fn table(&self) -> String;
+
+    /// What must not be.
+    fn problems(&self) -> &[String];
+}
+
+/// Runs a benchmark to its end, or until somebody interrupts it: dropped either way, its platform takes everything down that is ours.
+/// Prints what it found, and fails if that is what must not be.
+async fn conclude<F: Findings>(running: impl Future<Output = anyhow::Result<F>>, output: Output) -> anyhow::Result<()> {
+    let stop = crate::shutdown::on_signal()?;
+    let found = tokio::select! {
+        found = running => found?,
         () = stop.cancelled() => bail!("interrupted"),
     };
-    super::print(output, || report.table(), &report)?;
-    if !report.ok {
-        bail!("the audit found what must not be: {}", report.problems.join("; "));
+    super::print(output, || found.table(), &found)?;
+    if !found.problems().is_empty() {
+        bail!("found what must not be: {}", found.problems().join("; "));
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use super::audit;
 use super::buyer::Card;
 use super::platform::Platform;
 use super::sale::Sale;
-use super::{RushArgs, Span};
+use super::{Findings, Fleet, RushArgs, conclude};
 use crate::bench::client::{Answer, Connection};
 use crate::bench::cpu::Usage;
 use crate::bench::ground::GroundArgs;
@@ -58,12 +58,8 @@ pub struct OverloadArgs {
     /// Seats on sale: as many as may be asked for at once, and be sold.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     pub seats: u32,
-    /// Orchestrator processes.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub orchestrators: u32,
-    /// Worker processes of each kind.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub workers: u32,
+    #[command(flatten)]
+    pub fleet: Fleet,
     #[command(flatten)]
     pub ground: GroundArgs,
 }
@@ -100,22 +96,13 @@ struct Report {
 
 /// Runs it and prints what it found.
 pub async fn run(args: &OverloadArgs, output: Output) -> anyhow::Result<()> {
-    let stop = crate::shutdown::on_signal()?;
     allow_connections(CONNECTIONS_MAX as u64);
-    let report = tokio::select! {
-        report = run_on_platform(args) => report?,
-        () = stop.cancelled() => bail!("interrupted"),
-    };
-    crate::bench::print(output, || report.table(), &report)?;
-    if !report.ok {
-        bail!("what must not be: {}", report.problems.join("; "));
-    }
-    Ok(())
+    conclude(run_on_platform(args), output).await
 }
 
 async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
     let say = |line: &str| eprintln!("bench: {line}");
-    let rush = rush_args(args);
+    let rush = RushArgs::quiet(args.seats, HOLD, args.fleet, &args.ground);
     let platform = Platform::start(&rush, &say).await?;
     let pool = &platform.ground.pool;
     let run = Uuid::now_v7().simple().to_string();
@@ -180,8 +167,8 @@ async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
     let goodput_per_s = offered.confirmed as f64 / offered.wall.as_secs_f64();
     Ok(Report {
         broker: platform.ground.broker_name(),
-        orchestrators: args.orchestrators,
-        workers: args.workers,
+        orchestrators: args.fleet.orchestrators,
+        workers: args.fleet.workers,
         peak_per_s,
         peak_callers,
         offered_per_s: offered.sent as f64 / offered.wall.as_secs_f64(),
@@ -204,21 +191,6 @@ async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
 }
 
 /// The platform is the rush's.
-fn rush_args(args: &OverloadArgs) -> RushArgs {
-    RushArgs {
-        seats: args.seats,
-        buyers: 1,
-        concurrency: 1,
-        tries: 1,
-        hold: HOLD,
-        payment_ms: Span { from: 0, to: 0 },
-        listeners: 0,
-        seed: 1,
-        orchestrators: args.orchestrators,
-        workers: args.workers,
-        ground: args.ground.clone(),
-    }
-}
 
 /// The shop, and what became of the wishes.
 struct Shop {
@@ -453,7 +425,11 @@ async fn arrivals(shop: &Arc<Shop>, per_s: f64, time: Duration) -> Offered {
     }
 }
 
-impl Report {
+impl Findings for Report {
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
     fn table(&self) -> String {
         [
             format!(

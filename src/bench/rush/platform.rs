@@ -64,7 +64,7 @@ impl Platform {
         say("starting gateway, orchestrators, workers and the payment provider");
         let [gateway_address, sandbox_address] = [free_address()?, free_address()?];
         let mut ops = Vec::new();
-        for _ in 0..args.orchestrators {
+        for _ in 0..args.fleet.orchestrators {
             ops.push(free_address()?);
         }
         let variables = [
@@ -82,6 +82,8 @@ impl Platform {
                 "SAGALINE_PAYMENT_ATTEMPT_TIMEOUT",
                 format!("{}s", PAYMENT_ATTEMPT_MAX.as_secs()),
             ),
+            // All buyers come from one address.
+            ("SAGALINE_RATE_LIMITS", "off".to_owned()),
             ("SAGALINE_LOG", LOG_LEVEL.to_owned()),
         ];
         let start = |name: &str, arguments: &[&str]| start(&ground, &variables, name, arguments);
@@ -100,7 +102,8 @@ impl Platform {
         let mut workers = Vec::new();
         for queue in SHOP_QUEUES {
             let arguments = worker(queue);
-            let replicas = (1..=args.workers).map(|number| start(&format!("worker-{queue}-{number}"), &arguments));
+            let replicas =
+                (1..=args.fleet.workers).map(|number| start(&format!("worker-{queue}-{number}"), &arguments));
             workers.push((*queue, replicas.collect::<anyhow::Result<Vec<_>>>()?));
         }
         let gateway = start("gateway", &["gateway", "--listen", &gateway_address.to_string()])?;

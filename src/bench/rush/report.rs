@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::RushArgs;
 use super::audit::Audit;
 use super::buyer::Card;
 use super::ledger::Ledger;
 use super::listeners::Heard;
 use super::told::{Booking, Told};
+use super::{Findings, RushArgs};
 use crate::bench::cpu::Usage;
 use crate::bench::report::quantile_ms;
 
@@ -124,8 +124,8 @@ impl Report {
             concurrency: args.concurrency,
             tries: args.tries,
             seed: args.seed,
-            orchestrators: args.orchestrators,
-            workers: args.workers,
+            orchestrators: args.fleet.orchestrators,
+            workers: args.fleet.workers,
             wall_s,
             settled_s: measured.settled_s,
             seats_sold: audit.seat_count("sold"),
@@ -182,9 +182,14 @@ impl Report {
             problems,
         }
     }
+}
 
-    /// For people.
-    pub fn table(&self) -> String {
+impl Findings for Report {
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    fn table(&self) -> String {
         let mut lines = Vec::new();
         let mut line = |name: &str, text: String| lines.push(format!("{name:>12}  {text}"));
         line("broker", self.broker.to_owned());

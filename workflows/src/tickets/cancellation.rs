@@ -16,8 +16,8 @@ use serde_json::json;
 
 use super::booking::Durations;
 use super::refund::QUEUE;
-use crate::builder::{action, step, workflow};
-use crate::definition::{Definition, Node, Retry, Route, StepMoment};
+use crate::builder::{step, workflow};
+use crate::definition::{Definition, Retry, Route, StepMoment};
 
 /// The workflow's name.
 pub const NAME: &str = "event_cancellation";
@@ -41,22 +41,12 @@ pub fn definition(durations: &Durations) -> Definition {
             json!({ "eventId": "=input.eventId", "status": "cancelled", "reason": "=input.reason" }),
         )
         .pivot();
-    let mut settle: Node = step("settle", "events.settle", QUEUE)
+    let settle = step("settle", "events.settle", QUEUE)
         .input(json!({ "eventId": "=input.eventId" }))
         .retry(patient.clone())
+        .look_again(patient)
         .attempt_timeout(LOOK_TIMEOUT)
-        .otherwise(Route::Operator {})
-        .into();
-    if let Node::Step(step) = &mut settle {
-        // It is looked at again by the same activity, for as long as it takes.
-        step.probe = Some(crate::definition::Action {
-            retry: Retry {
-                max_attempts: None,
-                ..patient
-            },
-            ..action("events.settle")
-        });
-    }
+        .otherwise(Route::Operator {});
     Definition {
         business_key: Some("input.eventId".to_owned()),
         input_schema: json!({

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::refund::QUEUE;
-use crate::builder::{action, step, workflow};
-use crate::definition::{Action, Definition, Node, Retry, Route};
+use crate::builder::{step, workflow};
+use crate::definition::{Definition, Retry, Route};
 
 /// The workflow's name.
 pub const NAME: &str = "reconciliation";
@@ -21,24 +21,15 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The daily comparison.
 pub fn definition() -> Definition {
-    let mut compare: Node = step("compare", "payments.reconcile", QUEUE)
+    let compare = step("compare", "payments.reconcile", QUEUE)
         .input(json!({
             "reconciliationId": "=saga.id", "fromHours": "=input.fromHours", "untilHours": "=input.untilHours",
         }))
         .retry(Retry::persistent())
+        // A task does so many pages.
+        .look_again(Retry::persistent())
         .attempt_timeout(LOOK_TIMEOUT)
-        .otherwise(Route::Operator {})
-        .into();
-    if let Node::Step(step) = &mut compare {
-        // It goes on by the same activity, for as many pages as there are.
-        step.probe = Some(Action {
-            retry: Retry {
-                max_attempts: None,
-                ..Retry::persistent()
-            },
-            ..action("payments.reconcile")
-        });
-    }
+        .otherwise(Route::Operator {});
     Definition {
         input_schema: json!({
             "type": "object",

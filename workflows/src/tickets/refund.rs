@@ -10,7 +10,6 @@
 //!
 //! Seats first, for that is where two refunds of the same seats meet: one gets them. After that the money has to follow, however long it takes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -128,15 +127,12 @@ fn give_back(durations: &Durations) -> Node {
             jitter: 0.5,
             ..Retry::persistent()
         },
-        ..bare(
-            "give_back",
-            "payments.give_back",
-            QUEUE,
-            json!({
+        ..step("give_back", "payments.give_back", QUEUE)
+            .input(json!({
                 "refundId": "=saga.id", "bookingId": "=input.bookingId", "eventId": "=input.eventId",
                 "amountCents": "=steps.return_seats.output.amountCents",
-            }),
-        )
+            }))
+            .build()
     }))
 }
 
@@ -172,11 +168,8 @@ fn email(durations: &Durations) -> Node {
             max_attempts: None,
             ..Retry::default()
         },
-        ..bare(
-            "email",
-            "notifications.email",
-            "notifications",
-            json!({
+        ..step("email", "notifications.email", "notifications")
+            .input(json!({
                 "bookingId": "=input.bookingId",
                 "to": "=input.email",
                 "template": format!("=input.reason == '{EVENT_CANCELLED}' ? 'event_cancelled' : 'booking_cancelled'"),
@@ -188,31 +181,9 @@ fn email(durations: &Durations) -> Node {
                     "totalCents": "=steps.return_seats.output.amountCents",
                     "currency": "=input.currency",
                 },
-            }),
-        )
+            }))
+            .build()
     }))
-}
-
-fn bare(name: &str, activity: &str, queue: &str, input: serde_json::Value) -> Step {
-    Step {
-        name: name.to_owned(),
-        activity: activity.to_owned(),
-        queue: queue.to_owned(),
-        input,
-        when: None,
-        retry: Retry::default(),
-        attempt_timeout: crate::builder::ATTEMPT_TIMEOUT,
-        total_timeout: None,
-        compensation: None,
-        probe: None,
-        fence: None,
-        wake_on: None,
-        same_key_codes: Vec::new(),
-        routes: BTreeMap::new(),
-        otherwise: None,
-        emit: Vec::new(),
-        pivot: false,
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,13 @@ pub(in crate::payments) struct Begun {
     pub provider_id: Option<String>,
 }
 
+/// A payment that has gone back.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(in crate::payments) struct Covering {
+    pub intent_id: Option<String>,
+    pub refund_id: Option<String>,
+}
+
 /// A refund that was carried out.
 #[derive(Clone, Debug)]
 pub(in crate::payments) struct Given {
@@ -70,6 +77,21 @@ pub(in crate::payments) async fn left(pool: &PgPool, booking: Uuid) -> Result<Op
                where p.booking_id = $1 and p.status in ('succeeded', 'refunded')
                limit 1";
     sqlx::query_scalar(sql).bind(booking).fetch_optional(pool).await
+}
+
+/// A payment of this booking that has gone back as a whole, not by parts, with so much of it that no part accounts for.
+pub(in crate::payments) async fn covering(pool: &PgPool, wish: &Wish) -> Result<Option<Covering>, StoreError> {
+    let sql = "select p.intent_id, p.refund_id from ticketing.payments p
+               where p.booking_id = $1 and p.status = 'refunded'
+                 and p.refunded_cents - (
+                     select coalesce(sum(r.amount_cents), 0) from ticketing.payment_refunds r
+                     where r.payment_key = p.key and r.provider_id is not null)::int8 >= $2
+               limit 1";
+    sqlx::query_as(sql)
+        .bind(wish.booking_id)
+        .bind(wish.amount_cents)
+        .fetch_optional(pool)
+        .await
 }
 
 /// The provider has answered the question of this number that it did nothing. If somebody has asked once more since, that

@@ -6,6 +6,8 @@ use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
+use crate::store::outbox::Table;
+
 /// Something that happened, to be told now.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Due {
@@ -49,26 +51,10 @@ pub async fn claim(pool: &PgPool, limit: i64, lease: Duration) -> Result<Vec<Due
     .await
 }
 
-/// Forgets those that were told.
-pub async fn delete(pool: &PgPool, told: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from ticketing.event_changes where id = any($1)")
-        .bind(told)
-        .execute(pool)
-        .await?;
-    Ok(())
-}
-
-/// Puts off those that weren't, each by so many seconds.
-pub async fn put_off(pool: &PgPool, changes: &[(Uuid, Duration)]) -> Result<(), sqlx::Error> {
-    let (ids, seconds): (Vec<Uuid>, Vec<f64>) = changes.iter().map(|(id, delay)| (*id, delay.as_secs_f64())).unzip();
-    sqlx::query(
-        "update ticketing.event_changes c set next_attempt_at = now() + make_interval(secs => d.seconds)
-         from unnest($1::uuid[], $2::float8[]) as d (id, seconds)
-         where c.id = d.id",
-    )
-    .bind(ids)
-    .bind(seconds)
-    .execute(pool)
-    .await?;
-    Ok(())
-}
+/// How they are settled.
+pub const TABLE: Table = Table {
+    delete: "delete from ticketing.event_changes where id = any($1)",
+    put_off: "update ticketing.event_changes c set next_attempt_at = now() + make_interval(secs => d.seconds)
+              from unnest($1::uuid[], $2::float8[]) as d (id, seconds)
+              where c.id = d.id",
+};

@@ -85,65 +85,50 @@ pub async fn list(pool: &PgPool, organisation: Uuid, after: Option<&str>, limit:
 
 /// Makes an event.
 pub async fn insert(db: impl PgExecutor<'_>, organisation: Uuid, row: &Row) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into ticketing.events (id, organisation_id, venue_id, name, venue, city, performers, attributes, starts_at,
-                                       time_zone, currency, status, sale_starts_at, sale_ends_at, seats_per_order_max,
-                                       seats_per_buyer_max, pricing)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::jsonb)",
-    )
-    .bind(&row.id)
-    .bind(organisation)
-    .bind(row.venue_id)
-    .bind(&row.name)
-    .bind(&row.venue)
-    .bind(&row.city)
-    .bind(&row.performers)
-    .bind(&row.attributes)
-    .bind(row.starts_at)
-    .bind(&row.time_zone)
-    .bind(&row.currency)
-    .bind(&row.status)
-    .bind(row.sale_starts_at)
-    .bind(row.sale_ends_at)
-    .bind(row.seats_per_order_max)
-    .bind(row.seats_per_buyer_max)
-    .bind(&row.pricing)
-    .execute(db)
-    .await?;
+    let sql =
+        "insert into ticketing.events (id, venue_id, name, venue, city, performers, attributes, starts_at, time_zone,
+                                              currency, status, sale_starts_at, sale_ends_at, seats_per_order_max,
+                                              seats_per_buyer_max, pricing, organisation_id)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb, $17)";
+    bind(sql, row).bind(organisation).execute(db).await?;
     Ok(())
 }
 
 /// Writes an event that is locked, with its next version.
 pub async fn update(db: impl PgExecutor<'_>, row: &Row) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update ticketing.events
+    let sql = "update ticketing.events
          set venue_id = $2, name = $3, venue = $4, city = $5, performers = $6, attributes = $7, starts_at = $8,
              time_zone = $9, currency = $10, status = $11, sale_starts_at = $12, sale_ends_at = $13,
              seats_per_order_max = $14, seats_per_buyer_max = $15, pricing = $16::jsonb, postponed_from = $17,
              version = $18, updated_at = now()
-         where id = $1",
-    )
-    .bind(&row.id)
-    .bind(row.venue_id)
-    .bind(&row.name)
-    .bind(&row.venue)
-    .bind(&row.city)
-    .bind(&row.performers)
-    .bind(&row.attributes)
-    .bind(row.starts_at)
-    .bind(&row.time_zone)
-    .bind(&row.currency)
-    .bind(&row.status)
-    .bind(row.sale_starts_at)
-    .bind(row.sale_ends_at)
-    .bind(row.seats_per_order_max)
-    .bind(row.seats_per_buyer_max)
-    .bind(&row.pricing)
-    .bind(row.postponed_from)
-    .bind(row.version)
-    .execute(db)
-    .await?;
+         where id = $1";
+    bind(sql, row)
+        .bind(row.postponed_from)
+        .bind(row.version)
+        .execute(db)
+        .await?;
     Ok(())
+}
+
+/// Binds what an organiser says of an event, as `$1` to `$16`.
+fn bind<'q>(sql: &'static str, row: &'q Row) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    sqlx::query(sql)
+        .bind(&row.id)
+        .bind(row.venue_id)
+        .bind(&row.name)
+        .bind(&row.venue)
+        .bind(&row.city)
+        .bind(&row.performers)
+        .bind(&row.attributes)
+        .bind(row.starts_at)
+        .bind(&row.time_zone)
+        .bind(&row.currency)
+        .bind(&row.status)
+        .bind(row.sale_starts_at)
+        .bind(row.sale_ends_at)
+        .bind(row.seats_per_order_max)
+        .bind(row.seats_per_buyer_max)
+        .bind(&row.pricing)
 }
 
 /// Where an event's stage is, as its venue has it.

@@ -1,4 +1,4 @@
-//! The list of bookings of events that were called off.
+//! The list of bookings of events that were called off. Whoever changes rows of it locks them first, in the order of its key.
 
 use std::time::Duration;
 
@@ -88,9 +88,17 @@ pub async fn begun(pool: &PgPool, items: &[Due]) -> Result<(), sqlx::Error> {
     let bookings: Vec<Uuid> = items.iter().map(|item| item.booking_id).collect();
     let deeds: Vec<&str> = items.iter().map(|item| item.deed.as_str()).collect();
     sqlx::query(
-        "update ticketing.event_cancellation_items i set status = 'begun'
-         from unnest($1::text[], $2::uuid[], $3::text[]) as d (event_id, booking_id, deed)
-         where i.event_id = d.event_id and i.booking_id = d.booking_id and i.deed = d.deed and i.status = 'due'",
+        "with locked as materialized (
+             select i.event_id, i.booking_id
+             from unnest($1::text[], $2::uuid[], $3::text[]) as d (event_id, booking_id, deed)
+             join ticketing.event_cancellation_items i
+               on i.event_id = d.event_id and i.booking_id = d.booking_id and i.deed = d.deed and i.status = 'due'
+             order by i.event_id, i.booking_id
+             for update of i
+         )
+         update ticketing.event_cancellation_items i set status = 'begun'
+         from locked l
+         where i.event_id = l.event_id and i.booking_id = l.booking_id",
     )
     .bind(events)
     .bind(bookings)
@@ -106,9 +114,17 @@ pub async fn put_off(pool: &PgPool, items: &[(Due, Duration)]) -> Result<(), sql
     let bookings: Vec<Uuid> = items.iter().map(|(item, _)| item.booking_id).collect();
     let seconds: Vec<f64> = items.iter().map(|(_, delay)| delay.as_secs_f64()).collect();
     sqlx::query(
-        "update ticketing.event_cancellation_items i set next_attempt_at = now() + make_interval(secs => d.seconds)
-         from unnest($1::text[], $2::uuid[], $3::float8[]) as d (event_id, booking_id, seconds)
-         where i.event_id = d.event_id and i.booking_id = d.booking_id and i.status = 'due'",
+        "with locked as materialized (
+             select i.event_id, i.booking_id, d.seconds
+             from unnest($1::text[], $2::uuid[], $3::float8[]) as d (event_id, booking_id, seconds)
+             join ticketing.event_cancellation_items i
+               on i.event_id = d.event_id and i.booking_id = d.booking_id and i.status = 'due'
+             order by i.event_id, i.booking_id
+             for update of i
+         )
+         update ticketing.event_cancellation_items i set next_attempt_at = now() + make_interval(secs => l.seconds)
+         from locked l
+         where i.event_id = l.event_id and i.booking_id = l.booking_id",
     )
     .bind(events)
     .bind(bookings)

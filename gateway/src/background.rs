@@ -1,0 +1,93 @@
+//! What a gateway does beside answering requests: chores, each done again and again until it is told to stop.
+//!
+//! Any number of gateways run the same chores side by side, so a chore takes its rows for a lease, works on them outside of any
+//! transaction, and marks them; whoever dies leaves a lease that ends.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// What is to be done after a piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More: what was done was a full batch, so that more is likely waiting.
+    AtOnce,
+    /// A pause, which being woken ends.
+    Pause(Duration),
+}
+
+/// Something to be done again and again.
+pub trait Chore: Send {
+    /// What the log calls it.
+    const NAME: &'static str;
+
+    /// Does a piece of it.
+    fn work(&self, app: &App) -> impl Future<Output = Result<Next, sqlx::Error>> + Send;
+
+    /// Before each pause, unless the work has failed.
+    fn rest(&mut self, _app: &App, _shutdown: &CancellationToken) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Until there is something to do.
+    fn woken(&self, _app: &App) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// How long it waits after work that has failed.
+    fn pause(app: &App) -> Duration {
+        app.options().inbox_poll_interval
+    }
+}
+
+/// Does a chore until told to stop.
+pub async fn run<C: Chore>(mut chore: C, app: App, shutdown: CancellationToken) {
+    // Said once per outage, not once per second.
+    let mut is_failing = false;
+    while !shutdown.is_cancelled() {
+        let pause = match chore.work(&app).await {
+            Ok(next) => {
+                if std::mem::take(&mut is_failing) {
+                    tracing::info!(chore = C::NAME, "it goes on again");
+                }
+                let Next::Pause(pause) = next else { continue };
+                chore.rest(&app, &shutdown).await;
+                pause
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(chore = C::NAME, %error, "it can't be done; will try again");
+                }
+                C::pause(&app)
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => (),
+            () = chore.woken(&app), if !is_failing => (),
+            () = tokio::time::sleep(pause) => (),
+        }
+    }
+}
+
+/// How long to wait after so many tries: doubles with each, up to `max`.
+pub fn backoff(attempts: i32, first: Duration, max: Duration) -> Duration {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);
+    first.saturating_mul(1 << doublings).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_its_cap() {
+        let (second, max) = (Duration::from_secs(1), Duration::from_secs(300));
+        assert_eq!(backoff(0, second, max), second);
+        assert_eq!(backoff(1, second, max), second);
+        assert_eq!(backoff(4, second, max), Duration::from_secs(8));
+        assert_eq!(backoff(i32::MAX, second, max), max);
+    }
+}
