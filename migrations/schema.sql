@@ -615,6 +615,23 @@ CREATE TABLE ticketing.check_ins_undone (
     CONSTRAINT check_ins_undone_seat_id_check CHECK ((seat_id <> ''::text))
 );
 
+CREATE TABLE ticketing.disputes (
+    dispute_id text NOT NULL,
+    intent_id text,
+    booking_id uuid,
+    amount_cents bigint NOT NULL,
+    currency text NOT NULL,
+    reason text NOT NULL,
+    status text NOT NULL,
+    respond_by timestamp with time zone,
+    opened_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT disputes_amount_cents_check CHECK ((amount_cents >= 0)),
+    CONSTRAINT disputes_currency_check CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT disputes_dispute_id_check CHECK ((dispute_id <> ''::text)),
+    CONSTRAINT disputes_status_check CHECK ((status <> ''::text))
+);
+
 CREATE TABLE ticketing.door_passes (
     event_id text NOT NULL,
     digest bytea NOT NULL,
@@ -1041,7 +1058,6 @@ CREATE TABLE ticketing.webhook_inbox (
     CONSTRAINT webhook_inbox_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT webhook_inbox_check CHECK (((status = 'waiting'::text) = (next_attempt_at IS NOT NULL))),
     CONSTRAINT webhook_inbox_check1 CHECK (((status = 'waiting'::text) = (finished_at IS NULL))),
-    CONSTRAINT webhook_inbox_check2 CHECK (((status = 'ignored'::text) OR (booking_id IS NOT NULL))),
     CONSTRAINT webhook_inbox_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT webhook_inbox_repeats_check CHECK ((repeats >= 0)),
     CONSTRAINT webhook_inbox_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'delivered'::text, 'ignored'::text, 'expired'::text])))
@@ -1163,6 +1179,9 @@ ALTER TABLE ONLY ticketing.check_ins
 
 ALTER TABLE ONLY ticketing.check_ins_undone
     ADD CONSTRAINT check_ins_undone_pkey PRIMARY KEY (event_id, booking_id, seat_id, scan_id);
+
+ALTER TABLE ONLY ticketing.disputes
+    ADD CONSTRAINT disputes_pkey PRIMARY KEY (dispute_id);
 
 ALTER TABLE ONLY ticketing.door_passes
     ADD CONSTRAINT door_passes_pkey PRIMARY KEY (event_id, digest);
@@ -1329,6 +1348,8 @@ CREATE INDEX account_links_by_account ON ticketing.account_links USING btree (ac
 
 CREATE INDEX account_links_by_expiry ON ticketing.account_links USING btree (expires_at);
 
+CREATE INDEX disputes_by_booking ON ticketing.disputes USING btree (booking_id) WHERE (booking_id IS NOT NULL);
+
 CREATE INDEX event_cancellation_items_due ON ticketing.event_cancellation_items USING btree (next_attempt_at) WHERE (status = 'due'::text);
 
 CREATE INDEX event_cancellation_items_open ON ticketing.event_cancellation_items USING btree (event_id, booking_id) WHERE (status <> 'done'::text);
@@ -1338,6 +1359,10 @@ CREATE INDEX event_changes_due ON ticketing.event_changes USING btree (next_atte
 CREATE INDEX events_by_organisation ON ticketing.events USING btree (organisation_id, id) WHERE (organisation_id IS NOT NULL);
 
 CREATE INDEX events_by_start ON ticketing.events USING btree (starts_at, id);
+
+CREATE INDEX events_city ON ticketing.events USING btree (lower(city), starts_at, id);
+
+CREATE INDEX events_words ON ticketing.events USING gin (words);
 
 CREATE INDEX holds_by_buyer ON ticketing.holds USING btree (event_id, user_id) WHERE ((user_id IS NOT NULL) AND (status <> 'released'::text));
 
@@ -1360,10 +1385,6 @@ CREATE INDEX payments_by_booking ON ticketing.payments USING btree (booking_id);
 CREATE UNIQUE INDEX queue_places_by_place ON ticketing.queue_places USING btree (place, event_id);
 
 CREATE INDEX queue_places_without ON ticketing.queue_places USING btree (event_id) WHERE (place IS NULL);
-CREATE INDEX events_city ON ticketing.events USING btree (lower(city), starts_at, id);
-
-CREATE INDEX events_words ON ticketing.events USING gin (words);
-
 
 CREATE UNIQUE INDEX seats_by_place ON ticketing.seats USING btree (event_id, section, row_name, number);
 

@@ -19,7 +19,7 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, cancellation, event, reconciliation, refund, sweep};
+use workflows::tickets::{account, booking, cancellation, dispute, event, reconciliation, refund, sweep};
 
 use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
 use crate::telemetry::Render;
@@ -153,19 +153,25 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     })
 }
 
-/// Every topic that the shop's workflows need, for brokers that are made for them.
-pub fn topics() -> Vec<String> {
-    let definitions = [
-        booking::definition(&booking::Durations::default()),
+/// The shop's workflows.
+fn definitions(durations: &booking::Durations) -> [Definition; 9] {
+    [
+        booking::definition(durations),
         sweep::definition(),
         account::definition(),
-        refund::definition(&booking::Durations::default()),
-        cancellation::definition(&booking::Durations::default()),
+        refund::definition(durations),
+        cancellation::definition(durations),
         reconciliation::definition(),
         reconciliation::difference(),
+        dispute::definition(),
         event::definition(),
-    ];
-    let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
+    ]
+}
+
+/// Every topic that the shop's workflows need, for brokers that are made for them.
+pub fn topics() -> Vec<String> {
+    let compiled = definitions(&booking::Durations::default())
+        .map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
     for queue in compiled.iter().flat_map(Compiled::queues) {
         topics.extend([tasks_topic(&queue), poison_topic(&queue)]);
@@ -176,17 +182,7 @@ pub fn topics() -> Vec<String> {
 
 /// Deploys the shop's workflows and the schedule of its safety net.
 pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> anyhow::Result<()> {
-    let definitions = [
-        booking::definition(&durations(settings)),
-        sweep::definition(),
-        account::definition(),
-        refund::definition(&durations(settings)),
-        cancellation::definition(&durations(settings)),
-        reconciliation::definition(),
-        reconciliation::difference(),
-        event::definition(),
-    ];
-    for definition in definitions {
+    for definition in definitions(&durations(settings)) {
         let name = definition.name.clone();
         deploy(client, definition)
             .await

@@ -47,7 +47,7 @@ const ORGANISERS: &str = "written by people, and read when an event is published
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 59] = [
+const HOMES: [(&str, Home); 60] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -126,6 +126,7 @@ const HOMES: [(&str, Home); 59] = [
         ),
     ),
     ("ticketing.payment_refunds", Home::OneNode(MONEY)),
+    ("ticketing.disputes", Home::OneNode(MONEY)),
     ("ticketing.ledger_accounts", Home::OneNode(MONEY)),
     ("ticketing.ledger_entries", Home::OneNode(MONEY)),
     ("ticketing.reconciliations", Home::OneNode(MONEY)),

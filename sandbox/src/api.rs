@@ -18,7 +18,7 @@ use crate::gate::{self, refuse};
 use crate::model::{Intent, StoredBody};
 use crate::server::Shared;
 use crate::store::{Done, NewIntent, Store};
-use crate::{BODY_BYTES_MAX, ledger, render};
+use crate::{BODY_BYTES_MAX, disputes, ledger, render};
 
 /// Objects on a page: Stripe's limits.
 const PAGE_DEFAULT: i64 = 10;
@@ -59,6 +59,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/payment_intents/{id}/cancel", post(cancel_intent))
         .route("/refunds", post(create_refund).get(list_refunds))
         .route("/refunds/{id}", get(retrieve_refund))
+        .route("/disputes/{id}", get(disputes::retrieve))
         .route("/events", get(list_events))
         .route("/events/{id}", get(retrieve_event))
         .layer(middleware::from_fn_with_state(shared.clone(), authenticate))
@@ -69,6 +70,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/ledger", get(read_ledger))
         .route("/payment_intents/{id}/complete", post(complete_intent))
         .route("/payment_intents/{id}/authenticate", get(authentication_page))
+        .route("/refunds/{id}/fail", post(disputes::fail_refund))
+        .route("/disputes/{id}/decide", post(disputes::decide))
         .route("/webhooks", get(read_deliveries))
         .route("/events/{id}/resend", post(resend_event));
     Router::new()

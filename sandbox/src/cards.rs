@@ -6,6 +6,8 @@
 pub enum Behaviour {
     /// The money is captured.
     Succeeds,
+    /// The money is captured, and the buyer disputes that at once.
+    Disputed,
     /// The card is declined.
     Declines(Decline),
     /// The buyer must authenticate first (`POST /_sandbox/payment_intents/{id}/complete`), then this happens.
@@ -100,6 +102,7 @@ pub const SUCCEEDING: &[&str] = &[
 
 /// Everything else.
 pub const SPECIAL: &[(&str, Behaviour)] = &[
+    ("pm_card_createDispute", Behaviour::Disputed),
     ("pm_card_chargeDeclined", Behaviour::Declines(GENERIC)),
     ("pm_card_visa_chargeDeclined", Behaviour::Declines(GENERIC)),
     ("pm_card_chargeCustomerFail", Behaviour::Declines(GENERIC)),

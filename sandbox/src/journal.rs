@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disputes::Dispute;
 use crate::model::{Intent, Refund, Stored};
 
 const FILE: &str = "stripe-sandbox.jsonl";
@@ -18,6 +19,7 @@ const FILE: &str = "stripe-sandbox.jsonl";
 pub(crate) enum Line {
     Intent(Intent),
     Refund(Refund),
+    Dispute(Dispute),
     Key(String, Stored),
 }
 

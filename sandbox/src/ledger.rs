@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disputes::Dispute;
 use crate::model::IntentStatus;
 use crate::store::Store;
 
@@ -31,8 +32,11 @@ pub struct LedgerTotals {
     pub captured: i64,
     /// Refunded of that.
     pub refunded: i64,
-    /// Refunds.
+    /// Refunds, failed ones among them.
     pub refunds: u64,
+    /// What banks have taken back because of disputes that go on or are lost, with fees.
+    #[serde(default)]
+    pub disputed: i64,
     /// Values of `metadata[bookingId]` that more than one captured intent carries: there must be none.
     pub captured_twice: Vec<String>,
     /// Bookings that hold captured money that was not refunded, on more than one intent: there must be none either.
@@ -103,6 +107,7 @@ fn totals(store: &Store) -> LedgerTotals {
     let mut totals = LedgerTotals {
         intents: store.intents.len() as u64,
         refunds: store.refunds.len() as u64,
+        disputed: store.disputes.values().map(Dispute::withdrawn).sum(),
         ..LedgerTotals::default()
     };
     let mut of_booking: HashMap<&str, (u32, u32)> = HashMap::new();

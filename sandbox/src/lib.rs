@@ -1,6 +1,6 @@
 //! A Stripe of our own for `dev`, tests and benchmarks: the endpoints that Sagaline calls, with state.
 //!
-//! It keeps payment intents and refunds, honours idempotency keys as Stripe does, knows Stripe's test payment methods
+//! It keeps payment intents, refunds and disputes, honours idempotency keys as Stripe does, knows Stripe's test payment methods
 //! ([`cards`]), sends signed webhooks ([`webhook`]), and can be told to be slow, to fail, to refuse and to lose
 //! answers ([`Switches`], at run time through `POST /_sandbox/config`). `GET /_sandbox/ledger` is its own account of all
 //! the money that moved, which audits compare with what the platform believes.
@@ -17,6 +17,7 @@
 mod api;
 pub mod cards;
 mod chaos;
+mod disputes;
 mod error;
 mod form;
 mod gate;

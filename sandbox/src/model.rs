@@ -96,7 +96,7 @@ impl IntentStatus {
     }
 }
 
-/// A refund. The sandbox's refunds succeed at once.
+/// A refund. The sandbox's refunds succeed at once, and fail when they are told to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Refund {
     pub id: String,
@@ -117,6 +117,18 @@ pub(crate) struct Refund {
 pub enum RefundStatus {
     /// The money is on its way back.
     Succeeded,
+    /// The buyer's bank did not take it.
+    Failed,
+}
+
+impl RefundStatus {
+    /// As Stripe writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefundStatus::Succeeded => "succeeded",
+            RefundStatus::Failed => "failed",
+        }
+    }
 }
 
 /// The answer stored under an idempotency key.

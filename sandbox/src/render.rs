@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Failure, Fixed, Intent, IntentStatus, Refund};
+use crate::model::{Failure, Fixed, Intent, IntentStatus, Refund, RefundStatus};
 
 /// The API version whose shapes these are; it is the one that async-stripe asks for.
 pub(crate) const API_VERSION: &str = "2026-09-30.endive";
@@ -60,8 +60,7 @@ pub(crate) fn intent(intent: &Intent) -> Value {
 }
 
 pub(crate) fn refund(refund: &Refund) -> Value {
-    let crate::model::RefundStatus::Succeeded = refund.status;
-    json!({
+    let mut rendered = json!({
         "id": refund.id,
         "object": "refund",
         "amount": refund.amount,
@@ -78,9 +77,13 @@ pub(crate) fn refund(refund: &Refund) -> Value {
         "reason": refund.reason,
         "receipt_number": null,
         "source_transfer_reversal": null,
-        "status": "succeeded",
+        "status": refund.status.as_str(),
         "transfer_reversal": null,
-    })
+    });
+    if refund.status == RefundStatus::Failed {
+        rendered["failure_reason"] = "lost_or_stolen_card".into();
+    }
+    rendered
 }
 
 /// A page of a list.

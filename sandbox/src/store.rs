@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cards::{self, Behaviour, Decline};
 use crate::chaos::{Chaos, Fate};
+use crate::disputes::Dispute;
 use crate::error::Refusal;
 use crate::journal::{Journal, Line};
 use crate::model::{Failure, Fixed, Intent, IntentStatus, Refund, RefundStatus, Standing, Stored, StoredBody};
@@ -30,6 +31,9 @@ pub(crate) struct Store {
     pub chaos: Chaos,
     pub intents: Vec<Intent>,
     pub refunds: Vec<Refund>,
+    pub disputes: HashMap<String, Dispute>,
+    /// The dispute of an intent.
+    pub disputed: HashMap<String, String>,
     pub events: VecDeque<Arc<Event>>,
     /// Events not yet handed to the webhook sender.
     pub outbox: Vec<Arc<Event>>,
@@ -64,6 +68,8 @@ impl Store {
             chaos,
             intents: Vec::new(),
             refunds: Vec::new(),
+            disputes: HashMap::new(),
+            disputed: HashMap::new(),
             events: VecDeque::new(),
             outbox: Vec::new(),
             processing: Vec::new(),
@@ -84,6 +90,7 @@ impl Store {
         match line {
             Line::Intent(intent) => self.put_intent(intent),
             Line::Refund(refund) => self.put_refund(refund),
+            Line::Dispute(dispute) => self.put_dispute(dispute),
             Line::Key(key, stored) => self.put_key(key, stored),
         }
     }
@@ -96,7 +103,8 @@ impl Store {
             Some(Key::Stored(stored)) => Some(Line::Key(key.clone(), stored.clone())),
             Some(Key::InFlight(_)) | None => None,
         });
-        intents.chain(refunds).chain(keys)
+        let disputes = self.disputes.values().cloned().map(Line::Dispute);
+        intents.chain(refunds).chain(disputes).chain(keys)
     }
 
     pub fn keep_journal(&mut self, journal: Journal) {
@@ -135,9 +143,7 @@ impl Store {
 
     /// Stores an answer under its key.
     pub fn store_answer(&mut self, key: &str, stored: Stored) {
-        if let Some(journal) = &mut self.journal {
-            journal.push(&Line::Key(key.to_owned(), stored.clone()));
-        }
+        self.write(&Line::Key(key.to_owned(), stored.clone()));
         self.put_key(key.to_owned(), stored);
     }
 
@@ -245,6 +251,12 @@ impl Store {
         }
         match behaviour {
             Behaviour::Succeeds => Ok(self.capture(intent, now, None)),
+            Behaviour::Disputed => {
+                let done = self.capture(intent, now, None);
+                let captured = self.find(id, "intent")?;
+                self.open_dispute(&captured, now);
+                Ok(done)
+            }
             Behaviour::CapturedButServerError => Ok(self.capture(intent, now, Some(Fate::ErrorAfterwards))),
             Behaviour::CapturedButTimesOut => Ok(self.capture(intent, now, Some(Fate::NeverAnswered))),
             Behaviour::CapturedButCut => Ok(self.capture(intent, now, Some(Fate::Cut))),
@@ -326,6 +338,15 @@ impl Store {
                 message,
             ));
         };
+        if self.disputed.contains_key(id) {
+            let message = format!("Charge {charge} has been charged back; cannot issue a refund.");
+            return Err(Refusal::new(
+                400,
+                "invalid_request_error",
+                Some("charge_disputed"),
+                message,
+            ));
+        }
         let left = intent.standing.captured - intent.standing.refunded;
         if left == 0 {
             let message = format!("Charge {charge} has already been refunded.");
@@ -356,16 +377,13 @@ impl Store {
         };
         intent.standing.refunded += amount;
         self.save(intent);
-        if let Some(journal) = &mut self.journal {
-            journal.push(&Line::Refund(refund.clone()));
-        }
-        self.put_refund(refund.clone());
+        self.save_refund(refund.clone());
         let rendered = render::refund(&refund);
         self.emit("refund.created", About::Refund(refund), now);
         Ok(rendered)
     }
 
-    fn find(&self, id: &str, param: &str) -> Result<Intent, Refusal> {
+    pub(crate) fn find(&self, id: &str, param: &str) -> Result<Intent, Refusal> {
         self.intent(id)
             .cloned()
             .ok_or_else(|| Refusal::no_such(404, "payment_intent", param, id))
@@ -440,14 +458,24 @@ impl Store {
         Arc::from(format!("ch_3{}", self.chaos.letters(23)))
     }
 
-    fn save(&mut self, intent: Intent) {
-        if let Some(journal) = &mut self.journal {
-            journal.push(&Line::Intent(intent.clone()));
-        }
+    pub(crate) fn save(&mut self, intent: Intent) {
+        self.write(&Line::Intent(intent.clone()));
         self.put_intent(intent);
     }
 
-    fn emit(&mut self, kind: &'static str, about: About, now: i64) {
+    pub(crate) fn save_refund(&mut self, refund: Refund) {
+        self.write(&Line::Refund(refund.clone()));
+        self.put_refund(refund);
+    }
+
+    /// Has a line written by the next [`Self::commit`].
+    pub(crate) fn write(&mut self, line: &Line) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(line);
+        }
+    }
+
+    pub(crate) fn emit(&mut self, kind: &'static str, about: About, now: i64) {
         let id = format!("evt_3{}", self.chaos.letters(23));
         let event = Arc::new(Event {
             id,
@@ -474,6 +502,10 @@ impl Store {
     }
 
     fn put_refund(&mut self, refund: Refund) {
+        if let Some(at) = self.refund_index.get(&refund.id).copied() {
+            self.refunds[at] = refund;
+            return;
+        }
         let at = self.refunds.len();
         self.refunds_of.entry(refund.intent.clone()).or_default().push(at);
         self.refund_index.insert(refund.id.clone(), at);

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::WEBHOOKS_WAITING_MAX;
+use crate::disputes::Dispute;
 use crate::model::{Intent, Refund};
 use crate::render;
 
@@ -63,6 +64,7 @@ pub(crate) struct Event {
 pub(crate) enum About {
     Intent(Intent),
     Refund(Refund),
+    Dispute(Dispute),
 }
 
 impl Event {
@@ -70,6 +72,7 @@ impl Event {
         let object = match &self.about {
             About::Intent(intent) => render::intent(intent),
             About::Refund(refund) => render::refund(refund),
+            About::Dispute(dispute) => dispute.render(),
         };
         render::event(&self.id, self.kind, self.created, object, self.key.as_deref())
     }

@@ -29,6 +29,7 @@ pub mod provider;
 pub mod transport;
 
 mod charge;
+mod dispute;
 mod gathered;
 mod give_back;
 mod reconcile;
@@ -117,7 +118,7 @@ pub fn register_payments(registry: &mut Registry, config: PaymentsConfig, pool: 
     Ok(())
 }
 
-/// Registers `payments.give_back`, `payments.reconcile` and `payments.check_difference`.
+/// Registers `payments.give_back`, `payments.reconcile`, `payments.check_difference`, `payments.note_dispute` and `payments.check_dispute`.
 ///
 /// # Errors
 /// If the base URL or the key can't be used.
@@ -126,7 +127,9 @@ pub fn register_refunds(registry: &mut Registry, config: PaymentsConfig, pool: P
     registry
         .single(REFUNDS_QUEUE, Arc::new(Typed(give_back::GiveBack(core.clone()))))
         .single(REFUNDS_QUEUE, Arc::new(Typed(reconcile::Reconcile(core.clone()))))
-        .single(REFUNDS_QUEUE, Arc::new(Typed(reconcile::CheckDifference(core))));
+        .single(REFUNDS_QUEUE, Arc::new(Typed(reconcile::CheckDifference(core.clone()))))
+        .single(REFUNDS_QUEUE, Arc::new(Typed(dispute::NoteDispute(core.clone()))))
+        .single(REFUNDS_QUEUE, Arc::new(Typed(dispute::CheckDispute(core))));
     Ok(())
 }
 

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use stripe_client_core::{IdempotencyKey, RequestStrategy, StripeRequest};
+use stripe_core::dispute::RetrieveDispute;
 use stripe_core::payment_intent::{
     CancelPaymentIntent, ConfirmPaymentIntent, CreatePaymentIntent, CreatePaymentIntentAutomaticPaymentMethods,
     CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects, ListPaymentIntent, RetrievePaymentIntent,
     SearchPaymentIntent,
 };
 use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund, RetrieveRefund};
-use stripe_shared::{PaymentIntent, Refund};
+use stripe_shared::{Dispute, PaymentIntent, Refund};
 use stripe_types::{Currency, RangeBoundsTs, RangeQueryTs};
 
 use super::PaymentsConfig;
@@ -126,6 +127,11 @@ impl Provider {
     /// One refund.
     pub async fn retrieve_refund(&self, refund: &str) -> Result<Refund, CallError> {
         RetrieveRefund::new(refund).customize().send(&self.transport).await
+    }
+
+    /// One dispute.
+    pub async fn retrieve_dispute(&self, dispute: &str) -> Result<Dispute, CallError> {
+        RetrieveDispute::new(dispute).customize().send(&self.transport).await
     }
 
     /// A payment's refunds, latest first.

@@ -1,5 +1,6 @@
 //! All SQL about payments. One statement each, in autocommit; `updated_at` is for people.
 
+pub(super) mod disputes;
 pub(super) mod reconcile;
 pub(super) mod refunds;
 

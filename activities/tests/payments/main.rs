@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cards;
+mod disputes;
 mod fences;
 mod interleavings;
 mod ledger;

@@ -160,6 +160,22 @@ async fn our_requests_are_valid_and_the_sandbox_answers_in_stripes_shapes() {
     let open = real.create(&payment, &format!("{booking}/pay/2")).await.unwrap();
     let other = real.create(&payment, &format!("{booking}/pay/3")).await.unwrap();
 
+    let disputed: PaymentInput = serde_json::from_value(input(booking, "pm_card_createDispute")).unwrap();
+    let disputed = real.create(&disputed, &format!("{booking}/pay/5")).await.unwrap();
+    real.confirm(disputed.id.as_str(), &format!("{booking}/pay/5"))
+        .await
+        .unwrap();
+    let events = http().get(format!("{}/v1/events?type=charge.dispute.created", sandbox.url));
+    let events: Value = events
+        .bearer_auth("sk_test_mock")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let dispute = events["data"][0]["data"]["object"]["id"].as_str().unwrap().to_owned();
+
     let (url, heard) = recorder().await;
     let recorded = provider(&url);
     // Each fails, for the recorder refuses everything; what counts is what was sent.
@@ -172,8 +188,9 @@ async fn our_requests_are_valid_and_the_sandbox_answers_in_stripes_shapes() {
         .refund(paid.id.as_str(), &payment, &format!("{key}/refund/1"))
         .await;
     let _ = recorded.refunds(paid.id.as_str()).await;
+    let _ = recorded.retrieve_dispute(&dispute).await;
     let requests = heard.lock().unwrap().clone();
-    assert_eq!(requests.len(), 7);
+    assert_eq!(requests.len(), 8);
 
     let mut differences = Vec::new();
     for request in &requests {
@@ -199,6 +216,7 @@ async fn async_stripe_reads_stripe_mocks_answers() {
     provider.cancel(intent.id.as_str()).await.unwrap();
     provider.refund(intent.id.as_str(), &payment, "key").await.unwrap();
     provider.refunds(intent.id.as_str()).await.unwrap();
+    provider.retrieve_dispute("du_1").await.unwrap();
     assert!(provider.find("key").await.unwrap().is_some());
 }
 

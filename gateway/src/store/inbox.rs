@@ -16,7 +16,7 @@ pub struct Incoming {
     pub kind: String,
     /// The booking it concerns.
     pub booking_id: Option<Uuid>,
-    /// The booking is told; else the event is kept only to be recognised.
+    /// Somebody is told; else the event is kept only to be recognised.
     pub is_news: bool,
     /// The provider's object, e.g. a payment intent.
     pub object_id: Option<String>,
@@ -24,15 +24,15 @@ pub struct Incoming {
     pub created_at: Option<DateTime<Utc>>,
 }
 
-/// A webhook event whose booking is to be told now.
+/// A webhook event of which somebody is to be told now.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct Due {
     /// The provider's id for it.
     pub event_id: String,
     /// E.g. `payment_intent.succeeded`.
     pub kind: String,
-    /// The booking.
-    pub booking_id: Uuid,
+    /// The booking that it names.
+    pub booking_id: Option<Uuid>,
     /// The provider's object.
     pub object_id: Option<String>,
     /// Tries so far, this one included.
@@ -82,7 +82,7 @@ impl Outcome {
 
 /// Keeps events, and says of each that is here for the first time that it is new. Of several with the same id one is kept.
 pub async fn keep(pool: &PgPool, events: &[Incoming]) -> Result<HashMap<String, bool>, sqlx::Error> {
-    let of = |event: &Incoming| (event.booking_id, event.is_news && event.booking_id.is_some());
+    let of = |event: &Incoming| (event.booking_id, event.is_news);
     let ids: Vec<&str> = events.iter().map(|event| event.event_id.as_str()).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let (bookings, told): (Vec<Option<Uuid>>, Vec<bool>) = events.iter().map(of).unzip();

@@ -13,6 +13,7 @@ use crate::problem::{Kind, Problem};
 use crate::refunds::REFUND_KEYS;
 use crate::refunds::cancellation::CANCELLATION_KEYS;
 use crate::refunds::differences::DIFFERENCE_KEYS;
+use crate::webhooks::deliver::WEBHOOK_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
 const OTHERS_KEYS: [&str; 7] = [
@@ -22,6 +23,7 @@ const OTHERS_KEYS: [&str; 7] = [
     CANCELLATION_KEYS,
     DIFFERENCE_KEYS,
     EVENT_CHANGE_KEYS,
+    WEBHOOK_KEYS,
 ];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
@@ -109,13 +111,13 @@ fn bearer(app: &App, headers: &HeaderMap) -> Result<Option<Bearer>, Problem> {
         .ok_or_else(no_token)
 }
 
-/// The answer to whoever isn't logged in.
-pub fn no_token() -> Problem {
 /// The user whose request it is, as far as a good token says so.
 pub fn user(app: &App, headers: &HeaderMap) -> Option<UserId> {
     bearer(app, headers).ok().flatten().map(|bearer| bearer.user)
 }
 
+/// The answer to whoever isn't logged in.
+pub fn no_token() -> Problem {
     let detail = "this wants `Authorization: Bearer <access token>` with a token that is good: this one is missing, forged, of an \
                   ended session, or too old; POST /sessions logs in, POST /sessions/refresh gives the next one";
     Problem::new(Kind::NoToken, detail)

@@ -1,4 +1,5 @@
-//! The inbox's background task: tells bookings that the provider has news of their payments.
+//! The inbox's background task: tells bookings that the provider has news of their payments, and begins sagas about disputes and about
+//! refunds that have failed.
 //!
 //! An event is told to the engine under its own id (so a second telling changes nothing), and settled. A booking that is not there yet
 //! is asked for again, ever more seldom, for three days.
@@ -6,13 +7,15 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use orchestrator::client::{ClientError, SignalReceipt};
-use serde_json::json;
+use orchestrator::client::{ClientError, SignalReceipt, StartRequest};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use workflows::event::Signal;
 use workflows::ids::SagaId;
 use workflows::tickets::booking::PAYMENT_SIGNAL;
+use workflows::tickets::{dispute, reconciliation};
 
+use super::{Concern, concern};
 use crate::app::App;
 use crate::background::{Chore, Next, backoff};
 use crate::limits::{
@@ -20,6 +23,9 @@ use crate::limits::{
     INBOX_PURGE_MAX, INBOX_RETENTION,
 };
 use crate::store::inbox::{self, Due, Outcome, Settled};
+
+/// How the keys begin under which events' sagas are started.
+pub const WEBHOOK_KEYS: &str = "webhook/";
 
 /// The inbox's chore.
 #[derive(Default)]
@@ -77,9 +83,9 @@ async fn deliver(app: &App, event: Due) -> Settled {
     };
     metrics::counter!("sagaline_gateway_inbox_tries_total", "outcome" => label).increment(1);
     if outcome == Outcome::Expired {
-        tracing::error!(event = event.event_id, saga = %event.booking_id, note, "a webhook's booking never came");
+        tracing::error!(event = event.event_id, saga = ?event.booking_id, note, "a webhook's booking never came");
     } else {
-        tracing::debug!(event = event.event_id, saga = %event.booking_id, outcome = label, note, "webhook delivery");
+        tracing::debug!(event = event.event_id, saga = ?event.booking_id, outcome = label, note, "webhook delivery");
     }
     Settled {
         event_id: event.event_id,
@@ -101,7 +107,38 @@ enum Told {
 }
 
 async fn tell(app: &App, event: &Due) -> Told {
-    let saga = SagaId(event.booking_id);
+    match (concern(&event.kind, None), event.object_id.as_deref(), event.booking_id) {
+        (Concern::Booking, _, Some(booking)) => tell_booking(app, event, SagaId(booking)).await,
+        (Concern::Dispute, Some(dispute), _) => {
+            let input = json!({"disputeId": dispute, "event": event.kind});
+            begin(app, event, dispute::NAME, input).await
+        }
+        // It looks what the provider and our ledger say, and stays in front of operators while they differ.
+        (Concern::FailedRefund, Some(refund), booking) => {
+            let input = json!({"reference": refund, "kind": "refund", "bookingId": booking});
+            begin(app, event, reconciliation::DIFFERENCE, input).await
+        }
+        (Concern::Booking, _, None) | (Concern::Dispute | Concern::FailedRefund, None, _) => {
+            Told::TooLate("it names nothing of ours".to_owned())
+        }
+    }
+}
+
+/// Begins the saga that an event leads to, once.
+async fn begin(app: &App, event: &Due, workflow: &str, input: Value) -> Told {
+    let request = StartRequest {
+        workflow: workflow.to_owned(),
+        input,
+        idempotency_key: Some(format!("{WEBHOOK_KEYS}{}", event.event_id)),
+        ..StartRequest::default()
+    };
+    match app.engine().start(request).await {
+        Ok(_) | Err(ClientError::KeyReused { .. }) => Told::Delivered,
+        Err(error) => Told::Away(error.to_string()),
+    }
+}
+
+async fn tell_booking(app: &App, event: &Due, saga: SagaId) -> Told {
     let signal = Signal {
         id: event.event_id.clone(),
         name: PAYMENT_SIGNAL.to_owned(),
@@ -151,7 +188,7 @@ mod tests {
         Due {
             event_id: "evt_1".to_owned(),
             kind: "payment_intent.succeeded".to_owned(),
-            booking_id: uuid::Uuid::nil(),
+            booking_id: Some(uuid::Uuid::nil()),
             object_id: None,
             attempts,
             out_of_patience,

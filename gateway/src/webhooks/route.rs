@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::signature;
+use super::{Concern, concern, signature};
 use crate::app::App;
 use crate::http::{body, text};
 use crate::limits::{ID_CHARS_MAX, WEBHOOK_BYTES_MAX, WEBHOOKS_KEPT_MAX};
@@ -106,7 +106,7 @@ async fn accept(app: &App, headers: &HeaderMap, bytes: &[u8]) -> Result<bool, Pr
     })?;
     let event = parse(bytes)?;
     let is_new = app.arrivals().keep(app.pool(), &event).await?;
-    if is_new && event.is_news && event.booking_id.is_some() {
+    if is_new && event.is_news {
         app.wake_inbox();
     }
     tracing::info!(event = event.event_id, kind = event.kind, saga = ?event.booking_id, is_new, "webhook kept");
@@ -128,9 +128,14 @@ fn parse(bytes: &[u8]) -> Result<Incoming, Problem> {
         .get("id")
         .and_then(Value::as_str)
         .filter(|id| text::is_possible_id(id));
+    let booking_id = booking_id.and_then(|id| Uuid::parse_str(id).ok());
+    let status = object.get("status").and_then(Value::as_str);
     Ok(Incoming {
-        is_news: !OUR_OWN_DOING.contains(&event.kind.as_str()),
-        booking_id: booking_id.and_then(|id| Uuid::parse_str(id).ok()),
+        is_news: match concern(&event.kind, status) {
+            Concern::Booking => booking_id.is_some() && !OUR_OWN_DOING.contains(&event.kind.as_str()),
+            Concern::Dispute | Concern::FailedRefund => object_id.is_some(),
+        },
+        booking_id,
         object_id: object_id.map(str::to_owned),
         created_at: event.created.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
         event_id: event.id,

@@ -263,3 +263,50 @@ async fn without_a_secret_webhooks_are_put_off() {
     answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "2");
 }
+
+/// What the engine was asked to begin, by workflow.
+fn begun(shop: &Shop, workflow: &str) -> Vec<Value> {
+    let started = shop.engine.starts();
+    let of = started.into_iter().filter(|request| request.workflow == workflow);
+    of.map(|request| request.input).collect()
+}
+
+#[tokio::test]
+async fn disputes_and_refunds_that_failed_begin_sagas_though_they_name_no_booking() {
+    let shop = shop::open().await;
+    let about = |id: &str, kind: &str, object: Value| {
+        let mut event = event(id, kind, None);
+        event["data"]["object"] = object;
+        event
+    };
+    let dispute = json!({"id": "du_1", "object": "dispute", "status": "needs_response", "payment_intent": "pi_1"});
+    let refund = |status: &str| json!({"id": "re_1", "object": "refund", "status": status, "metadata": {}});
+    for (id, kind, object) in [
+        ("evt_d1", "charge.dispute.created", dispute.clone()),
+        ("evt_d2", "charge.dispute.closed", dispute),
+        ("evt_r1", "refund.failed", refund("failed")),
+        ("evt_r2", "refund.updated", refund("failed")),
+    ] {
+        let event = about(id, kind, object);
+        // Twice, as everything comes.
+        assert_eq!(deliver(&shop, &event).await.status, 200);
+        assert_eq!(deliver(&shop, &event).await.status, 200);
+        eventually_is(&shop, id, "delivered").await;
+    }
+    // Nothing has failed here, and nobody is told.
+    let fine = about("evt_r3", "refund.updated", refund("succeeded"));
+    assert_eq!(deliver(&shop, &fine).await.status, 200);
+    eventually_is(&shop, "evt_r3", "ignored").await;
+
+    let mut disputes = begun(&shop, "payment_dispute");
+    disputes.sort_by_key(|input| input["event"].to_string());
+    assert_eq!(
+        disputes,
+        [
+            json!({"disputeId": "du_1", "event": "charge.dispute.closed"}),
+            json!({"disputeId": "du_1", "event": "charge.dispute.created"}),
+        ]
+    );
+    let difference = json!({"reference": "re_1", "kind": "refund", "bookingId": null});
+    assert_eq!(begun(&shop, "payment_difference"), [difference.clone(), difference]);
+}

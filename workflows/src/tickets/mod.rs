@@ -3,6 +3,7 @@
 pub mod account;
 pub mod booking;
 pub mod cancellation;
+pub mod dispute;
 pub mod event;
 pub mod reconciliation;
 pub mod reference;
