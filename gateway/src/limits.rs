@@ -262,6 +262,8 @@ pub const DOOR_OFFLINE_MAX: Duration = Duration::from_secs(48 * 60 * 60);
 pub const DOOR_TEXT_CHARS_MAX: usize = 200;
 /// A pass for a door is good so many hours, at most: a festival's week.
 pub const PASS_HOURS_MAX: i32 = 7 * 24;
+/// The same where nobody says for how long: an evening.
+pub const PASS_HOURS_DEFAULT: i32 = 12;
 /// Tickets that are drawn at once: each takes a core for some milliseconds.
 pub const DRAWINGS_MAX: usize = 2;
 /// How long a booking is waited for before it is looked whether its buyer has to authenticate: nearly all are decided by then.

@@ -199,6 +199,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tickets::routes::keys))
         .routes(routes!(tickets::doors::check_in, tickets::doors::progress))
         .routes(routes!(tickets::doors::undo))
+        .routes(routes!(tickets::passes::make))
         .routes(routes!(webhooks::route::stripe))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

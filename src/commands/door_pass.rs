@@ -18,7 +18,7 @@ pub struct DoorPass {
     #[arg(long, value_name = "NAME", value_parser = name)]
     door: String,
     /// How many hours it is good.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=i64::from(::gateway::limits::PASS_HOURS_MAX)))]
+    #[arg(long, default_value_t = ::gateway::limits::PASS_HOURS_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=i64::from(::gateway::limits::PASS_HOURS_MAX)))]
     hours: i32,
     #[command(flatten)]
     pub database: Database,

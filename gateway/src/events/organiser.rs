@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::store::events;
 use super::store::organisers::{self, Member};
 use crate::app::App;
 use crate::http::text;
@@ -32,6 +33,13 @@ impl FromRequestParts<App> for Organiser {
                 "this is for organisers of events; `sagaline organiser add` makes somebody one",
             )),
         }
+    }
+}
+
+impl Organiser {
+    /// Whether this is an event of the organisation.
+    pub async fn has(&self, app: &App, event_id: &str) -> Result<bool, sqlx::Error> {
+        Ok(events::get(app.pool(), self.organisation, event_id).await?.is_some())
     }
 }
 

@@ -391,6 +391,7 @@ pub async fn seats(
     Ok(response)
 }
 
-pub(super) fn no_event() -> Problem {
+/// The answer where there is no such event, or none that somebody may know of.
+pub fn no_event() -> Problem {
     Problem::not_found("there is no such event; GET /events lists them")
 }

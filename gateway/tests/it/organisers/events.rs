@@ -256,3 +256,42 @@ async fn it_is_sold_within_its_window_only() {
     assert_eq!(status().await, "closed");
     assert_eq!(Answer::of(shop.booking(&wish)).await.invalid(), ["/eventId"]);
 }
+
+#[tokio::test]
+async fn organisers_make_passes_for_their_own_doors() {
+    let shop = shop::open().await;
+    let ada = organiser(&shop, "ada@example.com", "Garden Shows").await;
+    let bob = organiser(&shop, "bob@example.com", "Others").await;
+    let venue = ada.venue(HALL).await;
+    let made = ada.post("/organiser/events", &event(&venue)).await.json();
+    let path = format!("/organiser/events/{}/door-passes", made["eventId"].as_str().unwrap());
+    let wish = json!({"door": "North"});
+
+    let pass = ada.post(&path, &wish).await;
+    assert_eq!(
+        (pass.status.as_u16(), pass.json()["hours"].as_i64()),
+        (201, Some(12)),
+        "{}",
+        pass.text
+    );
+    let pass = pass.json()["pass"].as_str().unwrap().to_owned();
+    let door = |pass: &str| {
+        let path = format!("/events/{}/check-ins", made["eventId"].as_str().unwrap());
+        Answer::of(shop.request(Method::GET, &path).bearer_auth(pass))
+    };
+    assert_eq!(door(&pass).await.status, 200);
+    door(&format!("{pass}x")).await.problem(401, "no-token");
+
+    bob.post(&path, &wish).await.problem(404, "not-found");
+    ada.post("/organiser/events/tour/door-passes", &wish)
+        .await
+        .problem(404, "not-found");
+    let nobody = Answer::of(shop.request(Method::POST, &path).json(&wish)).await;
+    nobody.problem(401, "no-token");
+    let wrong = ada.post(&path, &json!({"door": "", "hours": 169})).await;
+    assert_eq!(wrong.invalid(), ["/door", "/hours"]);
+    assert_eq!(
+        ada.post(&path, &json!({"door": "N", "hours": 0})).await.invalid(),
+        ["/hours"]
+    );
+}
