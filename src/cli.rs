@@ -230,7 +230,7 @@ pub struct Gateway {
 pub struct Worker {
     #[command(subcommand)]
     pub command: Option<WorkerCommand>,
-    /// Whose work to do: any of seats, payments, refunds, notifications, reference.
+    /// Whose work to do: any of seats, payments, refunds, notifications, email, sms, push, slack, reference.
     #[arg(long, value_delimiter = ',', required = true, value_name = "QUEUE,…")]
     pub queues: Vec<String>,
     /// Activities at work at once, per queue.

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use activities::notifications::{self, MailConfig, Mailer};
 use activities::payments::{PaymentsConfig, register_payments, register_refunds};
 use activities::seats::seed::EventSeed;
-use activities::{Registry, accounts, events, reference, seats};
+use activities::{Registry, events, reference, seats};
 use anyhow::Context;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
@@ -19,15 +18,26 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, cancellation, event, reconciliation, refund, sweep};
+use workflows::tickets::{account, booking, cancellation, event, notification, reconciliation, refund, sweep};
 
+use crate::messaging;
 use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
 use crate::telemetry::Render;
 
-/// The queues of the ticket shop.
-pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications"];
+/// The queues of every ticket shop. Those of the channels that not every shop has are beside them: [`shop_queues`].
+pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "email"];
 /// Every queue that this program has activities for: the shop's, and the benchmark's.
-pub const QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "reference"];
+pub const QUEUES: &[&str] = &[
+    "seats",
+    "payments",
+    "refunds",
+    "notifications",
+    "email",
+    "sms",
+    "push",
+    "slack",
+    "reference",
+];
 /// Where Stripe is.
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// The schedule that frees seats which nobody has released.
@@ -153,6 +163,13 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     })
 }
 
+/// The queues of this ticket shop: messages go by what is set up.
+pub fn shop_queues(settings: &Settings) -> Vec<String> {
+    let channels = settings.messaging.channels.iter().map(|channel| channel.as_str());
+    let all: BTreeSet<&str> = SHOP_QUEUES.iter().copied().chain(channels).collect();
+    all.into_iter().map(str::to_owned).collect()
+}
+
 /// Every topic that the shop's workflows need, for brokers that are made for them.
 pub fn topics() -> Vec<String> {
     let definitions = [
@@ -164,6 +181,8 @@ pub fn topics() -> Vec<String> {
         reconciliation::definition(),
         reconciliation::difference(),
         event::definition(),
+        notification::definition(&booking::Durations::default()),
+        notification::receipt(),
     ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
@@ -185,6 +204,8 @@ pub async fn deploy_tickets(client: &dyn EngineClient, settings: &Settings) -> a
         reconciliation::definition(),
         reconciliation::difference(),
         event::definition(),
+        notification::definition(&durations(settings)),
+        notification::receipt(),
     ];
     for definition in definitions {
         let name = definition.name.clone();
@@ -271,8 +292,8 @@ pub fn needs(queues: &[String]) -> Result<Vec<&'static str>, Problems> {
     if queues.iter().any(|queue| queue == "payments" || queue == "refunds") {
         needed.push("stripe.api_key");
     }
-    if queues.iter().any(|queue| queue == "notifications") {
-        needed.push("smtp.url");
+    for queue in queues {
+        needed.extend(messaging::needs(queue));
     }
     Ok(needed)
 }
@@ -290,15 +311,8 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
                     .context("setting up Stripe's client")?;
                 events::register(&mut registry, pool.clone());
             }
-            "notifications" => {
-                let url = settings.smtp_url.as_ref().context("SMTP_URL is not set")?;
-                let config = MailConfig {
-                    url: url.reveal().to_owned(),
-                    from: settings.mail_from.clone(),
-                };
-                let mailer = Mailer::new(&config).context("setting up the mail client")?;
-                notifications::register(&mut registry, pool.clone(), mailer.clone());
-                accounts::register(&mut registry, pool.clone(), mailer, settings.shop_url.clone());
+            "notifications" | "email" | "sms" | "push" | "slack" => {
+                messaging::register(&mut registry, settings, pool, queue)?;
             }
             "reference" => reference::register(&mut registry, pool.clone()),
             unknown => anyhow::bail!("there are no activities for the queue {unknown:?}"),

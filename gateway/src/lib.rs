@@ -16,6 +16,7 @@ mod bookings;
 mod events;
 mod health;
 mod http;
+mod notifications;
 mod queue;
 mod refunds;
 mod routes;
@@ -67,6 +68,7 @@ pub async fn serve(
     let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
     let calling_off = tokio::spawn(refunds::runner::run(app.clone(), shutdown.clone()));
     let publishing = tokio::spawn(events::outbox::run(app.clone(), shutdown.clone()));
+    let notifying = tokio::spawn(notifications::runner::run(app.clone(), shutdown.clone()));
     let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -92,5 +94,6 @@ pub async fn serve(
     telling.await.map_err(std::io::Error::other)?;
     calling_off.await.map_err(std::io::Error::other)?;
     publishing.await.map_err(std::io::Error::other)?;
+    notifying.await.map_err(std::io::Error::other)?;
     served.map_err(std::io::Error::other)?
 }

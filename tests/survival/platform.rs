@@ -222,7 +222,7 @@ impl Platform {
                 service("worker-payments", &["worker", "--queues", "payments"]),
                 service(
                     "worker-all",
-                    &["worker", "--queues", "seats,payments,refunds,notifications"],
+                    &["worker", "--queues", "seats,payments,refunds,notifications,email"],
                 ),
                 service("gateway", &["gateway", "--listen", &listen(gateway_port)]),
             ],

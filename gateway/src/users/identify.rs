@@ -9,19 +9,22 @@ use super::token::Bearer;
 use super::{id, store};
 use crate::app::App;
 use crate::events::outbox::EVENT_CHANGE_KEYS;
+use crate::notifications::runner::{NOTIFICATION_KEYS, RECEIPT_KEYS};
 use crate::problem::{Kind, Problem};
 use crate::refunds::REFUND_KEYS;
 use crate::refunds::cancellation::CANCELLATION_KEYS;
 use crate::refunds::differences::DIFFERENCE_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 6] = [
+const OTHERS_KEYS: [&str; 8] = [
     orchestrator::schedules::KEYS,
     ACCOUNT_EVENT_KEYS,
     REFUND_KEYS,
     CANCELLATION_KEYS,
     DIFFERENCE_KEYS,
     EVENT_CHANGE_KEYS,
+    NOTIFICATION_KEYS,
+    RECEIPT_KEYS,
 ];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.

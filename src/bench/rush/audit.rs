@@ -312,8 +312,9 @@ const CONFIRMED_BUT_NOT_SOLD: &str = "select count(*) from ticketing.holds h \
 const CONFIRMED_TWICE: &str = "select count(*) from ( \
     select wanted.seat_id from ticketing.holds h cross join lateral unnest(h.seat_ids) as wanted (seat_id) \
     where h.event_id = $1 and h.status = 'confirmed' group by wanted.seat_id having count(*) > 1) as shared";
-const MAILED: &str = "select count(distinct n.booking_id) from ticketing.notifications_sent n \
-    join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and n.status = 'sent'";
+const MAILED: &str = "select count(distinct n.booking_id) from ticketing.notifications n \
+    join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and s.workflow = 'booking' \
+      and n.channel = 'email' and n.status in ('sent', 'delivered')";
 
 /// What a query of one event counts.
 pub async fn count(pool: &PgPool, query: &'static str, event: &str) -> anyhow::Result<u64> {

@@ -4,6 +4,7 @@ pub mod account;
 pub mod booking;
 pub mod cancellation;
 pub mod event;
+pub mod notification;
 pub mod reconciliation;
 pub mod reference;
 pub mod refund;
