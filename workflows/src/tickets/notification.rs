@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::booking::Durations;
 use crate::builder::{step, workflow};
 use crate::definition::{
-    Case, Choice, Definition, Node, Retry, Route, SagaEmit, SagaMoment, Step, StepEmit, StepMoment,
+    Case, Choice, Definition, Emit, Node, Retry, Route, SagaEmit, SagaMoment, Step, StepEmit, StepMoment,
 };
 
 /// The workflow's name.
@@ -84,11 +84,13 @@ pub fn definition(durations: &Durations) -> Definition {
 
 /// The definition of the saga that publishes what a provider said later.
 pub fn receipt() -> Definition {
-    let said = |status: &str, data: Value| SagaEmit {
-        on: SagaMoment::Started,
-        topic: format!("notification.{status}"),
-        data,
-        when: Some(format!("input.status == '{status}'")),
+    let said = |status: &str, data: Value| Case {
+        when: format!("input.status == '{status}'"),
+        flow: vec![Node::Emit(Emit {
+            name: status.to_owned(),
+            topic: format!("notification.{status}"),
+            data,
+        })],
     };
     Definition {
         business_key: Some("has(input.bookingId) ? input.bookingId : input.notificationId".to_owned()),
@@ -96,12 +98,16 @@ pub fn receipt() -> Definition {
             "status": { "enum": ["delivered", "failed"] },
             "reason": { "type": "string" },
         })),
-        emit: vec![
-            said("delivered", with(fact(), &[("proof", "receipt")])),
-            said("failed", with(fact(), &[("reason", "=input.reason")])),
-        ],
         ..workflow(RECEIPT, 1)
             .description("Publishes what a provider said about a message after it had taken it.")
+            .then(Node::Choice(Choice {
+                name: "word".to_owned(),
+                cases: vec![
+                    said("delivered", with(fact(), &[("proof", "receipt")])),
+                    said("failed", with(fact(), &[("reason", "=input.reason")])),
+                ],
+                otherwise: Vec::new(),
+            }))
             .build()
     }
 }
@@ -344,7 +350,7 @@ mod tests {
             );
         }
         let again = ends("sms", failed("provider_unavailable", true));
-        assert_eq!(again, (Status::Running, Vec::new()));
+        assert_eq!(again, (Status::Waiting, Vec::new()));
         assert_eq!(ends("sms", failed("internal", false)), (Status::Failed, given_up));
     }
 
