@@ -6,6 +6,7 @@ mod bad_input;
 mod bookings;
 mod engine;
 mod events;
+mod notifications;
 mod organisers;
 mod overload;
 mod platform;
