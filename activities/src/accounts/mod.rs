@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::activity::{Registry, TaskContext};
 use crate::notifications::email::{self, Mailer, Sent};
 use crate::notifications::provider::{NO_RECIPIENT, PROVIDER_UNAVAILABLE, REJECTED};
-use crate::notifications::{About, QUEUE, Sending, unanswered};
+use crate::notifications::{QUEUE, Sending, unanswered};
 use crate::typed::{Failure, INTERNAL, Typed, TypedActivity};
 
 /// How long a link that confirms an address is good: who registers on Friday may read their mail on Monday.
@@ -116,7 +116,7 @@ impl TypedActivity for AccountMail {
         };
         let sending = Sending {
             key: &context.key,
-            about: About::Account(account),
+            account,
             recipient: &sent.to,
             template: input.kind.template(),
             message_id: &message_id,

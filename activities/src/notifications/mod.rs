@@ -29,7 +29,7 @@ pub use email::{MailConfig, MailConfigError, Mailer};
 pub use google::GoogleCredentials;
 pub use provider::{Provider, ProviderConfigError};
 pub use sink::SmtpSink;
-pub(crate) use store::sent::{About, Sending};
+pub(crate) use store::sent::Sending;
 
 use crate::activity::Registry;
 use crate::typed::{Failure, TypedBatch};

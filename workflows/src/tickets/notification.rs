@@ -10,16 +10,13 @@
 //! |---|---|---|---|
 //! | each | named like it | hands the message to the provider | tried for a day, then an operator; a message that nobody can take is given up at once |
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::booking::Durations;
-use crate::builder::{step, workflow};
-use crate::definition::{
-    Case, Choice, Definition, Emit, Node, Retry, Route, SagaEmit, SagaMoment, Step, StepEmit, StepMoment,
-};
+use crate::builder::{StepBuilder, step, workflow};
+use crate::definition::{Case, Choice, Definition, Emit, Node, Retry, Route, SagaEmit, SagaMoment, StepMoment};
 
 /// The workflow's name.
 pub const NAME: &str = "notification";
@@ -164,6 +161,7 @@ fn send(channel: &str, durations: &Durations) -> Node {
             ..Retry::persistent()
         })
         .attempt_timeout(ATTEMPT_TIMEOUT)
+        .total_timeout(PATIENCE)
         .otherwise(Route::Operator {})
         .emit(
             StepMoment::Failed,
@@ -176,13 +174,7 @@ fn send(channel: &str, durations: &Durations) -> Node {
     if !WITH_RECEIPTS.contains(&channel) {
         sending = sending.emit(StepMoment::Succeeded, "notification.delivered", taken);
     }
-    match sending.into() {
-        Node::Step(mut step) => {
-            step.total_timeout = Some(PATIENCE);
-            Node::Step(step)
-        }
-        other => other,
-    }
+    sending.into()
 }
 
 /// A wish for messages, as a step's input.
@@ -199,7 +191,7 @@ pub(super) struct Wish {
 
 /// The step that asks for messages to a buyer, by whatever they want to be reached by.
 pub(super) fn notify(wish: Wish, durations: &Durations) -> Node {
-    let mut asked = request(
+    let asked = request(
         json!({
             "bookingId": wish.booking,
             "userId": "=input.userId",
@@ -219,49 +211,31 @@ pub(super) fn notify(wish: Wish, durations: &Durations) -> Node {
     );
     // A guest without an address can't be reached; a registered user may be by other means.
     let has_address = "has(input.email) && input.email != null";
-    asked.when = Some(format!(
-        "has(input.event) && (({has_address}) || input.userId.startsWith('usr_'))"
-    ));
-    asked.emit = vec![StepEmit {
-        on: StepMoment::Failed,
-        topic: "notification.failed".to_owned(),
-        data: json!({ "bookingId": wish.booking, "userId": "=input.userId", "reason": "=error.code" }),
-        when: None,
-    }];
-    Node::Step(Box::new(asked))
+    let condition = format!("has(input.event) && (({has_address}) || input.userId.startsWith('usr_'))");
+    let failed = json!({ "bookingId": wish.booking, "userId": "=input.userId", "reason": "=error.code" });
+    asked
+        .when(&condition)
+        .emit(StepMoment::Failed, "notification.failed", failed)
+        .into()
 }
 
 /// The step that tells operations something.
 pub(super) fn tell_operations(kind: &str, data: Value, durations: &Durations) -> Node {
-    Node::Step(Box::new(request(json!({ "kind": kind, "data": data }), durations)))
+    request(json!({ "kind": kind, "data": data }), durations).into()
 }
 
-fn request(input: Value, durations: &Durations) -> Step {
-    let retry = Retry {
-        initial: durations.retry,
-        max_attempts: None,
-        ..Retry::default()
-    };
-    Step {
-        name: "notify".to_owned(),
-        activity: REQUEST.to_owned(),
-        queue: QUEUE.to_owned(),
-        input,
-        when: None,
-        retry,
-        attempt_timeout: durations.seats_timeout,
-        total_timeout: Some(REQUEST_PATIENCE),
-        compensation: None,
-        probe: None,
-        fence: None,
-        wake_on: None,
-        same_key_codes: Vec::new(),
-        routes: BTreeMap::new(),
+fn request(input: Value, durations: &Durations) -> StepBuilder {
+    step("notify", REQUEST, QUEUE)
+        .input(input)
+        .retry(Retry {
+            initial: durations.retry,
+            max_attempts: None,
+            ..Retry::default()
+        })
+        .attempt_timeout(durations.seats_timeout)
+        .total_timeout(REQUEST_PATIENCE)
         // Never refund because a message can't be written down.
-        otherwise: Some(Route::Continue {}),
-        emit: Vec::new(),
-        pivot: false,
-    }
+        .otherwise(Route::Continue {})
 }
 
 #[cfg(test)]

@@ -5,16 +5,10 @@ use std::time::Duration;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// What a message is about.
-#[derive(Clone, Copy, Debug)]
-pub enum About {
-    Account(Uuid),
-}
-
 /// A message about to be sent.
 pub struct Sending<'a> {
     pub key: &'a str,
-    pub about: About,
+    pub account: Uuid,
     pub recipient: &'a str,
     pub template: &'a str,
     pub message_id: &'a str,
@@ -42,8 +36,7 @@ pub async fn claim(pool: &PgPool, sending: &Sending<'_>, lease: Duration) -> Res
          where n.status = 'sending' and n.leased_until <= now()
          returning 1",
     );
-    let About::Account(account) = sending.about;
-    let claim = claim.bind(sending.key).bind(account).bind(sending.recipient);
+    let claim = claim.bind(sending.key).bind(sending.account).bind(sending.recipient);
     let claim = claim
         .bind(sending.template)
         .bind(sending.message_id)
