@@ -38,4 +38,5 @@ select create_distributed_table('ticketing.door_passes', 'event_id', colocate_wi
 
 -- Each row by itself.
 select create_distributed_table('ticketing.notifications_sent', 'key', colocate_with => 'none');
+select create_distributed_table('ticketing.notifications', 'id', colocate_with => 'none');
 select create_distributed_table('ticketing.webhook_inbox', 'event_id', colocate_with => 'none');

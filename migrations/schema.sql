@@ -785,6 +785,61 @@ CREATE TABLE ticketing.ledger_entries (
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.1');
 
+CREATE TABLE ticketing.notification_devices (
+    token text NOT NULL,
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    registered_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notification_devices_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT notification_devices_token_check CHECK (((octet_length(token) >= 1) AND (octet_length(token) <= 4096)))
+);
+
+CREATE TABLE ticketing.notification_preferences (
+    account_id uuid NOT NULL,
+    language text NOT NULL,
+    channels text[] NOT NULL,
+    phone text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notification_preferences_channels_check CHECK ((channels <@ ARRAY['email'::text, 'sms'::text, 'push'::text])),
+    CONSTRAINT notification_preferences_language_check CHECK ((language = ANY (ARRAY['en'::text, 'de'::text]))),
+    CONSTRAINT notification_preferences_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+CREATE TABLE ticketing.notifications (
+    id uuid NOT NULL,
+    booking_id uuid,
+    account_id uuid,
+    channel text NOT NULL,
+    kind text NOT NULL,
+    language text NOT NULL,
+    recipient text NOT NULL,
+    data jsonb NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    leased_until timestamp with time zone,
+    provider_id text,
+    problem text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    delivered_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    receipt_at timestamp with time zone,
+    tell_at timestamp with time zone DEFAULT now(),
+    CONSTRAINT notifications_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT notifications_channel_check CHECK ((channel = ANY (ARRAY['email'::text, 'sms'::text, 'push'::text, 'slack'::text]))),
+    CONSTRAINT notifications_check CHECK (((status <> 'sent'::text) OR (sent_at IS NOT NULL))),
+    CONSTRAINT notifications_check1 CHECK (((status <> 'delivered'::text) OR (delivered_at IS NOT NULL))),
+    CONSTRAINT notifications_check2 CHECK (((status = 'failed'::text) = (failed_at IS NOT NULL))),
+    CONSTRAINT notifications_check3 CHECK (((status <> 'failed'::text) OR (problem IS NOT NULL))),
+    CONSTRAINT notifications_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT notifications_kind_check CHECK ((kind <> ''::text)),
+    CONSTRAINT notifications_language_check CHECK ((language = ANY (ARRAY['en'::text, 'de'::text]))),
+    CONSTRAINT notifications_recipient_check CHECK ((recipient <> ''::text)),
+    CONSTRAINT notifications_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'sent'::text, 'delivered'::text, 'failed'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.05');
+
 CREATE TABLE ticketing.notifications_sent (
     key text NOT NULL,
     booking_id uuid,
@@ -1210,6 +1265,18 @@ ALTER TABLE ONLY ticketing.ledger_accounts
 ALTER TABLE ONLY ticketing.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (transaction_id, account);
 
+ALTER TABLE ONLY ticketing.notification_devices
+    ADD CONSTRAINT notification_devices_id_key UNIQUE (id);
+
+ALTER TABLE ONLY ticketing.notification_devices
+    ADD CONSTRAINT notification_devices_pkey PRIMARY KEY (token);
+
+ALTER TABLE ONLY ticketing.notification_preferences
+    ADD CONSTRAINT notification_preferences_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY ticketing.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ticketing.notifications_sent
     ADD CONSTRAINT notifications_sent_pkey PRIMARY KEY (key);
 
@@ -1373,6 +1440,10 @@ CREATE INDEX holds_by_expiry ON ticketing.holds USING btree (expires_at) WHERE (
 CREATE INDEX holds_by_number ON ticketing.holds USING btree (confirmation_number) WHERE (confirmation_number IS NOT NULL);
 
 CREATE INDEX ledger_entries_by_time ON ticketing.ledger_entries USING brin (at);
+
+CREATE INDEX notification_devices_by_account ON ticketing.notification_devices USING btree (account_id);
+
+CREATE INDEX notifications_to_tell ON ticketing.notifications USING btree (tell_at) WHERE (tell_at IS NOT NULL);
 
 CREATE INDEX organisers_by_organisation ON ticketing.organisers USING btree (organisation_id);
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{campaign, control, door_pass, operator, organiser, places, saga, schedule, trail, workflow};
+use crate::commands::{
+    campaign, control, door_pass, operator, organiser, places, saga, schedule, template, trail, workflow,
+};
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::settings::Flags;
@@ -79,6 +81,9 @@ pub enum Command {
     /// Say which users of the shop make events.
     #[command(subcommand)]
     Organiser(organiser::OrganiserCommand),
+    /// Look at messages to buyers.
+    #[command(subcommand)]
+    Template(template::Template),
     /// Repair many sagas at once: frozen, dry-run, a canary first, stopped by itself.
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),
@@ -230,7 +235,7 @@ pub struct Gateway {
 pub struct Worker {
     #[command(subcommand)]
     pub command: Option<WorkerCommand>,
-    /// Whose work to do: any of seats, payments, refunds, notifications, reference.
+    /// Whose work to do: any of seats, payments, refunds, notifications, email, sms, push, slack, reference.
     #[arg(long, value_delimiter = ',', required = true, value_name = "QUEUE,…")]
     pub queues: Vec<String>,
     /// Activities at work at once, per queue.

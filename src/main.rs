@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod entrance;
 mod logging;
+mod messaging;
 mod output;
 mod platform;
 mod settings;

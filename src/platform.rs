@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use activities::notifications::{self, MailConfig, Mailer};
 use activities::payments::{PaymentsConfig, register_payments, register_refunds};
 use activities::seats::seed::EventSeed;
-use activities::{Registry, accounts, events, reference, seats};
+use activities::{Registry, events, reference, seats};
 use anyhow::Context;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
@@ -19,15 +18,26 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, cancellation, dispute, event, reconciliation, refund, sweep};
+use workflows::tickets::{account, booking, cancellation, dispute, event, notification, reconciliation, refund, sweep};
 
+use crate::messaging;
 use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
 use crate::telemetry::Render;
 
-/// The queues of the ticket shop.
-pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications"];
+/// The queues of every ticket shop. Those of the channels that not every shop has are beside them: [`shop_queues`].
+pub const SHOP_QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "email"];
 /// Every queue that this program has activities for: the shop's, and the benchmark's.
-pub const QUEUES: &[&str] = &["seats", "payments", "refunds", "notifications", "reference"];
+pub const QUEUES: &[&str] = &[
+    "seats",
+    "payments",
+    "refunds",
+    "notifications",
+    "email",
+    "sms",
+    "push",
+    "slack",
+    "reference",
+];
 /// Where Stripe is.
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// The schedule that frees seats which nobody has released.
@@ -153,8 +163,15 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     })
 }
 
+/// The queues of this ticket shop: messages go by what is set up.
+pub fn shop_queues(settings: &Settings) -> Vec<String> {
+    let channels = settings.messaging.channels.iter().map(|channel| channel.as_str());
+    let all: BTreeSet<&str> = SHOP_QUEUES.iter().copied().chain(channels).collect();
+    all.into_iter().map(str::to_owned).collect()
+}
+
 /// The shop's workflows.
-fn definitions(durations: &booking::Durations) -> [Definition; 9] {
+fn definitions(durations: &booking::Durations) -> [Definition; 11] {
     [
         booking::definition(durations),
         sweep::definition(),
@@ -165,6 +182,8 @@ fn definitions(durations: &booking::Durations) -> [Definition; 9] {
         reconciliation::difference(),
         dispute::definition(),
         event::definition(),
+        notification::definition(durations),
+        notification::receipt(),
     ]
 }
 
@@ -267,8 +286,8 @@ pub fn needs(queues: &[String]) -> Result<Vec<&'static str>, Problems> {
     if queues.iter().any(|queue| queue == "payments" || queue == "refunds") {
         needed.push("stripe.api_key");
     }
-    if queues.iter().any(|queue| queue == "notifications") {
-        needed.push("smtp.url");
+    for queue in queues {
+        needed.extend(messaging::needs(queue));
     }
     Ok(needed)
 }
@@ -286,15 +305,8 @@ pub fn activities(settings: &Settings, pool: &PgPool, queues: &[String]) -> anyh
                     .context("setting up Stripe's client")?;
                 events::register(&mut registry, pool.clone());
             }
-            "notifications" => {
-                let url = settings.smtp_url.as_ref().context("SMTP_URL is not set")?;
-                let config = MailConfig {
-                    url: url.reveal().to_owned(),
-                    from: settings.mail_from.clone(),
-                };
-                let mailer = Mailer::new(&config).context("setting up the mail client")?;
-                notifications::register(&mut registry, pool.clone(), mailer.clone());
-                accounts::register(&mut registry, pool.clone(), mailer, settings.shop_url.clone());
+            "notifications" | "email" | "sms" | "push" | "slack" => {
+                messaging::register(&mut registry, settings, pool, queue)?;
             }
             "reference" => reference::register(&mut registry, pool.clone()),
             unknown => anyhow::bail!("there are no activities for the queue {unknown:?}"),

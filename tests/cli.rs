@@ -52,6 +52,7 @@ fn the_help_lists_every_command() {
         "campaign",
         "approval",
         "stuck",
+        "template",
         "bench",
         "settings",
         "completions",
@@ -227,4 +228,23 @@ fn a_settings_file_that_was_named_must_be_there() {
     let output = sagaline(&["settings", "--config", "nowhere.toml"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.toml"));
+}
+
+#[test]
+fn a_template_is_previewed_in_each_language_with_nothing_set() {
+    let preview = |more: &[&str]| {
+        let arguments = [&["template", "preview", "--kind"], more].concat();
+        story(&sagaline(&arguments, &[]))
+    };
+    let mail = preview(&["booking_confirmed", "--language", "de"]);
+    assert_says(
+        &mail,
+        &["exit 0", "Subject: Ihre Karten für Neon Nights & Friends", "800,00 USD"],
+    );
+    let page = preview(&["booking_confirmed", "--html"]);
+    assert_says(&page, &["<html lang=\"en\">", "Neon Nights &#38; Friends"]);
+    let sms = preview(&["event_cancelled", "--channel", "sms"]);
+    assert_says(&sms, &["was called off. USD 800.00 is returned to you."]);
+    let unknown = preview(&["birthday"]);
+    assert_says(&unknown, &["exit 2", "there are booking_confirmed"]);
 }

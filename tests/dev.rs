@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use activities::notifications::SmtpSink;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sandbox::messaging::{Messaging, MessagingOptions};
 use serde_json::{Value, json};
 use testkit::eventually;
 
@@ -33,6 +35,11 @@ struct Dev {
 
 impl Dev {
     async fn start(data_dir: &Path) -> Dev {
+        Dev::start_with(data_dir, &[]).await
+    }
+
+    /// With these settings beside the defaults.
+    async fn start_with(data_dir: &Path, settings: &[(&str, String)]) -> Dev {
         // The TLS library wants one to be named, even where no TLS is spoken.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
@@ -53,6 +60,7 @@ impl Dev {
             .env_remove("KAFKA_BROKERS")
             .env_remove("STRIPE_API_KEY")
             .env_remove("SMTP_URL")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -403,4 +411,96 @@ async fn a_directory_with_other_files_is_left_alone() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("files that are not Sagaline's"));
     assert!(root.path().join("thesis.txt").exists());
+}
+
+/// Bookings whose buyer is told of them by e-mail, SMS and push.
+const TOLD_BOOKINGS: usize = 60;
+/// What each provider does to requests: one in five goes wrong.
+const FAILING: f64 = 0.2;
+/// What the mission asks for.
+const DELIVERED_SHARE_MIN: f64 = 0.96;
+/// How long messages may take while providers fail: three retries.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+
+/// Every provider fails one request in five; the bookings don't notice, and nearly every message arrives.
+#[tokio::test]
+async fn messages_arrive_though_providers_fail_and_no_booking_waits_for_them() {
+    let here = ([127, 0, 0, 1], 0).into();
+    let mails = SmtpSink::start(here, 10).await.unwrap();
+    let providers = Messaging::start(MessagingOptions::default(), here).await.unwrap();
+    let options = providers.options().clone();
+    mails.put_off(FAILING);
+    providers.fail(FAILING);
+    let settings = [
+        ("SMTP_URL", mails.url()),
+        ("SAGALINE_NOTIFICATION_CHANNELS", "email,sms,push".to_owned()),
+        ("TWILIO_ACCOUNT_SID", options.account_sid),
+        ("TWILIO_AUTH_TOKEN", options.auth_token),
+        ("TWILIO_FROM", "+15005550006".to_owned()),
+        ("TWILIO_BASE_URL", providers.url()),
+        ("FCM_PROJECT", options.project),
+        ("FCM_CREDENTIALS", providers.url()),
+        ("FCM_BASE_URL", providers.url()),
+    ];
+    let root = data_root();
+    let dev = Dev::start_with(&root.path().join("data"), &settings).await;
+    let (gateway, token) = (dev.url("gateway"), dev.url("demo_token"));
+    let mine =
+        |method: reqwest::Method, path: &str| dev.http.request(method, format!("{gateway}{path}")).bearer_auth(token);
+    let wish = json!({"language": "de", "channels": ["email", "sms", "push"], "phone": "+4915112345678"});
+    let device = json!({"token": "demo-device", "name": "Telephone"});
+    for (method, path, body) in [
+        (reqwest::Method::PUT, "/users/me/notifications", wish),
+        (reqwest::Method::POST, "/users/me/devices", device),
+    ] {
+        let answer = mine(method, path).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    }
+
+    let mut slowest = Duration::ZERO;
+    for number in 0..TOLD_BOOKINGS {
+        let seat = format!("{}{}", ['A', 'B', 'C'][number / 20], number % 20 + 1);
+        let body = json!({
+            "eventId": "taylor_swift_nyc_2024", "seatIds": [seat], "totalAmount": 400.00, "email": "buyer@example.com",
+        });
+        let began = std::time::Instant::now();
+        let booking = mine(reqwest::Method::POST, "/bookings")
+            .header("prefer", "wait=20")
+            .json(&body);
+        let booking: Value = booking.send().await.unwrap().json().await.unwrap();
+        assert_eq!(booking["status"], "confirmed", "{booking}");
+        slowest = slowest.max(began.elapsed());
+    }
+    let wanted = TOLD_BOOKINGS * 3;
+    let began = std::time::Instant::now();
+    let delivered = || mails.total() + providers.total();
+    let share = || delivered() as f64 / wanted as f64;
+    let at_once = share();
+    eventually("nearly every message is delivered", DELIVERY_LIMIT, async || {
+        share() >= DELIVERED_SHARE_MIN
+    })
+    .await;
+    let reached = began.elapsed();
+    eventually("every message is delivered", DELIVERY_LIMIT, async || {
+        delivered() as usize >= wanted
+    })
+    .await;
+    eprintln!(
+        "{wanted} messages, {:.0} % of requests failing: {:.1} % delivered when the last booking was confirmed, {:.0} % {:.1} s later, \
+         {:.1} % {:.1} s later; slowest booking {slowest:?}",
+        FAILING * 100.0,
+        at_once * 100.0,
+        DELIVERED_SHARE_MIN * 100.0,
+        reached.as_secs_f64(),
+        share() * 100.0,
+        began.elapsed().as_secs_f64(),
+    );
+    assert_eq!(delivered() as usize, wanted, "none went out twice");
+    assert!(
+        providers
+            .messages()
+            .iter()
+            .all(|message| message.text.contains("Bestätigt"))
+    );
+    dev.interrupt().await;
 }

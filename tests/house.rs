@@ -126,7 +126,7 @@ fn compose_runs_commands_that_exist_with_settings_that_exist() {
 fn compose_runs_every_queue_and_names_only_what_is_there() {
     let compose = compose();
     let commands: Vec<Vec<String>> = ours(&compose).map(|(_, service)| texts(&service["command"])).collect();
-    for queue in ["seats", "payments", "refunds", "notifications"] {
+    for queue in ["seats", "payments", "refunds", "notifications", "email"] {
         let served = commands
             .iter()
             .any(|command| command[0] == "worker" && command.iter().any(|word| word.split(',').any(|it| it == queue)));

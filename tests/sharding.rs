@@ -47,7 +47,7 @@ const ORGANISERS: &str = "written by people, and read when an event is published
 const OPERATORS: &str = "as much as people click; may have a server of its own";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 60] = [
+const HOMES: [(&str, Home); 63] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -112,6 +112,15 @@ const HOMES: [(&str, Home); 60] = [
             column: "key",
         },
     ),
+    (
+        "ticketing.notifications",
+        Home::Spread {
+            group: "ticketing.notifications",
+            column: "id",
+        },
+    ),
+    ("ticketing.notification_preferences", Home::OneNode(ACCOUNTS)),
+    ("ticketing.notification_devices", Home::OneNode(ACCOUNTS)),
     (
         "ticketing.webhook_inbox",
         Home::Spread {

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod activity;
 pub mod events;
+mod https;
 pub mod notifications;
 pub mod payments;
 pub mod reference;
@@ -10,6 +11,5 @@ pub mod seats;
 pub mod typed;
 
 pub use activity::{Activity, Announcement, BatchActivity, Handler, Registry, Schemas, TaskContext};
-pub use notifications::register as register_notifications;
 pub use reference::register as register_reference;
 pub use seats::register as register_seats;

@@ -227,7 +227,8 @@ pub fn decode<Input: DeserializeOwned>(input: Value) -> Result<Input, Failure> {
     })
 }
 
-fn encode<Output: Serialize>(answer: Result<Output, Failure>) -> Outcome {
+/// What a worker reports of an answer.
+pub fn encode<Output: Serialize>(answer: Result<Output, Failure>) -> Outcome {
     match answer.map(serde_json::to_value) {
         Ok(Ok(output)) => Outcome::Succeeded { output },
         // The effect is there, only its description is not: an attempt at encoding it again would fail again.

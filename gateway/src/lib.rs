@@ -17,6 +17,7 @@ mod bookings;
 mod events;
 mod health;
 mod http;
+mod notifications;
 mod outbox;
 mod queue;
 mod refunds;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::outbox::EventChanges;
+use crate::notifications::runner::Messages;
 use crate::refunds::runner::CalledOff;
 use crate::users::outbox::AccountEvents;
 use crate::webhooks::deliver::Delivery;
@@ -75,6 +77,7 @@ pub async fn serve(
     chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(AccountEvents::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));
+    chores.spawn(background::run(Messages, app.clone(), shutdown.clone()));
     chores.spawn(background::run(CalledOff::default(), app.clone(), shutdown.clone()));
     let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();

@@ -291,3 +291,11 @@ pub const CANCELLATION_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 pub const DIFFERENCES_BATCH_MAX: i64 = 100;
 /// How long such a batch is one gateway's.
 pub const DIFFERENCES_LEASE: Duration = Duration::from_secs(60);
+/// Messages that the engine is told of together.
+pub const NOTIFICATIONS_BATCH_MAX: i64 = 100;
+/// How long such a batch is one gateway's, and how long what the engine did not take waits: longer than a request takes.
+pub const NOTIFICATIONS_LEASE: Duration = Duration::from_secs(30);
+/// Devices of one user that take push messages.
+pub const DEVICES_MAX: i64 = 10;
+/// Characters of a device's token; Firebase's have some two hundred.
+pub const DEVICE_TOKEN_CHARS_MAX: usize = 4_096;

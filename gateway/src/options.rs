@@ -18,6 +18,12 @@ pub struct Options {
     pub webhook_secret: Option<Secret>,
     /// How old, or how far in the future, a webhook's signature may be.
     pub webhook_tolerance: Duration,
+    /// What Twilio signs its webhooks with; none: they are refused with 503.
+    pub twilio_auth_token: Option<Secret>,
+    /// What the mail service signs its webhooks with; none: they are refused with 503.
+    pub mail_webhook_secret: Option<Secret>,
+    /// Where buyers and providers reach the shop: Twilio signs the URL that it was given.
+    pub shop_url: String,
     /// What access tokens are signed with, at least 32 characters; several joined by commas: the first one signs, all are good. None: one that
     /// ends with the process, so only for a gateway that is alone.
     pub token_secret: Option<Secret>,
@@ -63,6 +69,9 @@ impl Default for Options {
             workflow: "booking".to_owned(),
             payment_method_default: Some("pm_card_visa".to_owned()),
             webhook_secret: None,
+            twilio_auth_token: None,
+            mail_webhook_secret: None,
+            shop_url: "http://127.0.0.1:3000".to_owned(),
             // Stripe's own libraries allow five minutes.
             webhook_tolerance: Duration::from_secs(5 * 60),
             token_secret: None,

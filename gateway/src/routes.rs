@@ -25,7 +25,7 @@ use crate::http::rates::{self, Spent};
 use crate::http::rendered::Rendered;
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, queue, refunds, tickets, users, webhooks};
+use crate::{bookings, events, health, notifications, queue, refunds, tickets, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -41,7 +41,7 @@ use crate::{bookings, events, health, queue, refunds, tickets, users, webhooks};
         (name = "tickets", description = "What gets one in"),
         (name = "doors", description = "Let people in; with a door pass"),
         (name = "organisers", description = "Make venues and events, and sell them"),
-        (name = "webhooks", description = "For the payment provider"),
+        (name = "webhooks", description = "For the providers of payments and messages"),
         (name = "health", description = "For the platform"),
     ),
     modifiers(&AccessToken)
@@ -185,6 +185,12 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(queue::routes::live))
         .routes(routes!(users::accounts::register))
         .routes(routes!(users::accounts::show, users::accounts::change))
+        .routes(routes!(
+            notifications::preferences::show,
+            notifications::preferences::put
+        ))
+        .routes(routes!(notifications::devices::list, notifications::devices::register))
+        .routes(routes!(notifications::devices::remove))
         .routes(routes!(users::sessions::log_in, users::sessions::list))
         .routes(routes!(users::sessions::refresh))
         .routes(routes!(users::sessions::log_out))
@@ -201,6 +207,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tickets::doors::undo))
         .routes(routes!(tickets::passes::make))
         .routes(routes!(webhooks::route::stripe))
+        .routes(routes!(notifications::receipts::twilio))
+        .routes(routes!(notifications::receipts::mail))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(description))

@@ -7,6 +7,8 @@
 //!
 //! Its answers are held against Stripe's OpenAPI description by a test that runs `stripe-mock`.
 //!
+//! Beside it there are providers of messages ([`messaging`]).
+//!
 //! **Memory is bounded**: [`Options::intents_max`] intents of about a kilobyte each (further ones are refused),
 //! [`IDEMPOTENCY_KEYS_MAX`] keys of about 300 bytes (the oldest are forgotten early), [`EVENTS_MAX`] events.
 //! **What it answered survives** a kill of its process if it has a data directory: each change is written (not synced) to a file before it is
@@ -23,6 +25,7 @@ mod form;
 mod gate;
 mod journal;
 mod ledger;
+pub mod messaging;
 mod model;
 mod render;
 mod server;

@@ -7,7 +7,7 @@ use orchestrator::client::HttpClient;
 
 use crate::cli::{self, set};
 use crate::entrance::bind;
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, Secret, Settings};
 use crate::{connect, shutdown};
 
 /// The flags as settings.
@@ -42,15 +42,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// The gateway's options as set.
 pub fn options(settings: &Settings) -> gateway::Options {
+    let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| gateway::Secret::new(secret.reveal()));
     gateway::Options {
-        webhook_secret: settings
-            .stripe_webhook_secret
-            .as_ref()
-            .map(|secret| gateway::Secret::new(secret.reveal())),
-        token_secret: settings
-            .token_secret
-            .as_ref()
-            .map(|secret| gateway::Secret::new(secret.reveal())),
+        webhook_secret: secret(&settings.stripe_webhook_secret),
+        twilio_auth_token: secret(&settings.messaging.twilio_token),
+        mail_webhook_secret: secret(&settings.messaging.mail_webhook_secret),
+        shop_url: settings.shop_url.clone(),
+        token_secret: secret(&settings.token_secret),
         trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
         rates: settings.rates,
         cors_origins: settings.cors_origins.clone().unwrap_or_default(),

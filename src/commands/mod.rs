@@ -8,6 +8,7 @@ pub mod organiser;
 pub mod places;
 pub mod saga;
 pub mod schedule;
+pub mod template;
 pub mod trail;
 pub mod workflow;
 
@@ -57,6 +58,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Approval(_)
         | Command::Stuck(_)
         | Command::Queue(_)
+        | Command::Template(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
@@ -68,6 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             output::print_text(&String::from_utf8_lossy(&script))
         }
         Command::Settings => settings::run(&global),
+        Command::Template(command) => template::run(&command),
         Command::Migrate(args) => {
             let settings = load(&global, args.database.flags())?;
             runtime()?.block_on(migrate::run(args, settings))

@@ -89,6 +89,63 @@ pub const CATALOG: &[Entry] = &[
         Some("Sagaline Tickets <tickets@sagaline.example>"),
         "the sender of mails",
     ),
+    secret(
+        "smtp.webhook_secret",
+        "SAGALINE_MAIL_WEBHOOK_SECRET",
+        "what the mail service signs its webhooks with",
+    ),
+    entry(
+        "notifications.channels",
+        "SAGALINE_NOTIFICATION_CHANNELS",
+        Some("email"),
+        "what buyers and operations may be reached by, joined by commas: email, sms, push, slack",
+    ),
+    entry(
+        "sms.account",
+        "TWILIO_ACCOUNT_SID",
+        None,
+        "our account at Twilio, AC…, for SMS",
+    ),
+    secret(
+        "sms.token",
+        "TWILIO_AUTH_TOKEN",
+        "the token of our account at Twilio; it signs Twilio's webhooks too",
+    ),
+    entry(
+        "sms.from",
+        "TWILIO_FROM",
+        None,
+        "our number, as +12125550123, or the id of a messaging service, MG…",
+    ),
+    entry(
+        "sms.base_url",
+        "TWILIO_BASE_URL",
+        Some("https://api.twilio.com"),
+        "where Twilio's API is",
+    ),
+    entry(
+        "push.project",
+        "FCM_PROJECT",
+        None,
+        "the Firebase project's id, for push messages",
+    ),
+    entry(
+        "push.credentials",
+        "FCM_CREDENTIALS",
+        Some("http://metadata.google.internal"),
+        "the file of a service account, or the URL of Google's metadata server",
+    ),
+    entry(
+        "push.base_url",
+        "FCM_BASE_URL",
+        Some("https://fcm.googleapis.com"),
+        "where Firebase Cloud Messaging's API is",
+    ),
+    secret(
+        "slack.webhook_url",
+        "SLACK_WEBHOOK_URL",
+        "the incoming webhook of the operations' channel at Slack",
+    ),
     entry(
         "engine.url",
         "SAGALINE_ENGINE_URL",

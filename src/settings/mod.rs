@@ -1,6 +1,7 @@
 //! Settings: flags, then the environment, then a TOML file; checked at start, with every problem listed at once.
 
 mod catalog;
+mod messaging;
 mod secret;
 mod sign_on;
 mod source;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use primary::Servers;
 
 pub use catalog::{CATALOG, Entry};
+pub use messaging::Messaging;
 pub use secret::Secret;
 pub use sign_on::SignOn;
 use source::Sources;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub smtp_url: Option<Secret>,
     /// The sender of our mails.
     pub mail_from: String,
+    /// SMS, push messages, Slack, and bounces.
+    pub messaging: Messaging,
     /// The orchestrator's HTTP API.
     pub engine_url: String,
     /// Where the orchestrator serves it.
@@ -121,6 +125,7 @@ impl Settings {
             stripe_webhook_secret: sources.optional("stripe.webhook_secret", |text| Ok(Secret::new(text))),
             smtp_url: sources.optional("smtp.url", smtp_url),
             mail_from: sources.required("smtp.from", |text| Ok(text.to_owned())),
+            messaging: Messaging::read(&mut sources),
             engine_url: sources.required("engine.url", http_url),
             engine_listen: sources.required("engine.listen", address),
             dashboard_listen: sources.optional("dashboard.listen", address),
@@ -161,6 +166,7 @@ impl Settings {
             "stripe.webhook_secret" => self.stripe_webhook_secret.as_ref().map(Secret::to_string),
             "smtp.url" => self.smtp_url.as_ref().map(Secret::to_string),
             "smtp.from" => Some(self.mail_from.clone()),
+            key if Messaging::has(key) => self.messaging.shown(key),
             "engine.url" => Some(self.engine_url.clone()),
             "engine.listen" => Some(self.engine_listen.to_string()),
             "dashboard.listen" => self.dashboard_listen.map(|address| address.to_string()),
@@ -197,7 +203,7 @@ impl Settings {
             "smtp.url" => self.smtp_url.is_none(),
             "operator.server" => self.operator_server.is_none(),
             "operator.token" => self.operator_token.is_none(),
-            _ => false,
+            key => self.messaging.lacks(key),
         };
         let problems: Vec<String> = keys
             .iter()

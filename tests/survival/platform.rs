@@ -14,7 +14,7 @@ use transport::InProcessBroker;
 use transport::apache::ApacheKafka;
 use workflows::Compiled;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{booking, sweep};
+use workflows::tickets::{booking, notification, sweep};
 
 /// How long a service may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -224,7 +224,7 @@ impl Platform {
                 service("worker-payments", &["worker", "--queues", "payments"]),
                 service(
                     "worker-all",
-                    &["worker", "--queues", "seats,payments,refunds,notifications"],
+                    &["worker", "--queues", "seats,payments,refunds,notifications,email"],
                 ),
                 service("gateway", &["gateway", "--listen", &listen(gateway_port)]),
             ],
@@ -299,7 +299,12 @@ async fn synchronous_standby(dir: &Path, primary: &LocalPostgres, pool: &PgPool)
 /// Every topic there will be. The in-process broker makes one with another number of partitions when a message for it
 /// comes before its creation, which is what happens to a platform whose processes are killed while they start.
 fn topics() -> Vec<String> {
-    let definitions = [booking::definition(&booking::Durations::default()), sweep::definition()];
+    let durations = booking::Durations::default();
+    let definitions = [
+        booking::definition(&durations),
+        notification::definition(&durations),
+        sweep::definition(),
+    ];
     let compiled = definitions.map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let queues: Vec<String> = compiled.iter().flat_map(Compiled::queues).collect();
     let mut topics: Vec<String> = compiled.iter().flat_map(Compiled::topics).collect();

@@ -33,6 +33,8 @@ pub struct Counts {
 /// Waits until every accepted booking is final, and proves that all is as it must be.
 pub async fn prove(platform: &Platform, accepted: &[Accepted], mails: &Mails) -> Counts {
     let statuses = wait_until_final(platform, accepted).await;
+    let all_told = async || untold(&platform.pool).await == 0;
+    testkit::eventually("every message is sent", REST_LIMIT, all_told).await;
     let mut counts = Counts::default();
     for status in statuses.values() {
         *counts.by_status.entry(status.clone()).or_default() += 1;
@@ -85,6 +87,13 @@ async fn wait_until_final(platform: &Platform, accepted: &[Accepted]) -> HashMap
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// Messages that are not sent yet: their sagas begin when their bookings have ended.
+async fn untold(pool: &PgPool) -> i64 {
+    let query = "select (select count(*) from ticketing.notifications where status = 'queued' or tell_at is not null)
+                      + (select count(*) from saga.sagas where workflow = 'notification' and ended_at is null)";
+    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
 }
 
 /// What happened to a booking, a line for each entry of its journal.

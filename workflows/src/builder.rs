@@ -190,6 +190,18 @@ impl StepBuilder {
         self
     }
 
+    /// How long all attempts together may take.
+    pub fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.0.total_timeout = Some(timeout);
+        self
+    }
+
+    /// The condition under which it runs at all.
+    pub fn when(mut self, condition: &str) -> Self {
+        self.0.when = Some(condition.to_owned());
+        self
+    }
+
     /// The activity that undoes it.
     pub fn undo(mut self, activity: &str) -> Self {
         self.0.compensation = Some(action(activity));

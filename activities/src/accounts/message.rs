@@ -5,9 +5,21 @@ use std::time::Duration;
 use askama::Template;
 use lettre::Message;
 use lettre::message::{Mailbox, MultiPart};
+use thiserror::Error;
 
 use super::{AccountMailInput, Kind};
-use crate::notifications::message::{MessageError, one_line};
+use crate::notifications::content::one_line;
+
+/// Why a message could not be made.
+#[derive(Debug, Error)]
+pub(super) enum MessageError {
+    /// A template failed.
+    #[error("the template could not be rendered: {0}")]
+    Template(#[from] askama::Error),
+    /// Its parts don't make a message.
+    #[error("the message could not be put together: {0}")]
+    Message(#[from] lettre::error::Error),
+}
 
 /// What templates show: one line each, safe as text; HTML is escaped by the templates.
 struct Shown<'a> {

@@ -20,8 +20,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::activity::{Registry, TaskContext};
-use crate::notifications::email::{self, Mailer, NO_RECIPIENT, SMTP_REJECTED, SMTP_UNAVAILABLE, Sent};
-use crate::notifications::{About, QUEUE, Sending};
+use crate::notifications::email::{self, Mailer, Sent};
+use crate::notifications::provider::{NO_RECIPIENT, PROVIDER_UNAVAILABLE, REJECTED};
+use crate::notifications::{QUEUE, Sending, unanswered};
 use crate::typed::{Failure, INTERNAL, Typed, TypedActivity};
 
 /// How long a link that confirms an address is good: who registers on Friday may read their mail on Monday.
@@ -99,7 +100,7 @@ impl TypedActivity for AccountMail {
     type Input = AccountMailInput;
     type Output = Sent;
     const NAME: &'static str = "accounts.mail";
-    const CODES: &'static [&'static str] = &[NO_ACCOUNT, NO_RECIPIENT, SMTP_REJECTED, SMTP_UNAVAILABLE];
+    const CODES: &'static [&'static str] = &[NO_ACCOUNT, NO_RECIPIENT, REJECTED, PROVIDER_UNAVAILABLE];
 
     async fn run(&self, context: &TaskContext, input: AccountMailInput) -> Result<Sent, Failure> {
         let account: Uuid = input
@@ -115,7 +116,7 @@ impl TypedActivity for AccountMail {
         };
         let sending = Sending {
             key: &context.key,
-            about: About::Account(account),
+            account,
             recipient: &sent.to,
             template: input.kind.template(),
             message_id: &message_id,
@@ -140,7 +141,7 @@ impl TypedActivity for AccountMail {
                 match store::insert_link(&self.pool, &Sha256::digest(&token), account, &input.to, purpose, life).await {
                     Ok(true) => Ok(message),
                     Ok(false) => Err(Failure::permanent(NO_ACCOUNT, "there is no account with this address")),
-                    Err(error) => Err(email::unanswered(&error)),
+                    Err(error) => Err(unanswered(&error)),
                 }
             }
             Err(failure) => Err(failure),

@@ -1,30 +1,23 @@
-//! `notifications.email`: one message to one buyer.
+//! E-mail over SMTP: the provider of one channel, and what sends the mails about accounts.
 
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lettre::message::Mailbox;
+use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use thiserror::Error;
-use uuid::Uuid;
 
-use super::message::{compose, message_id};
-use super::store::{self, About, Claimed, Sending};
-use crate::activity::TaskContext;
-use crate::typed::{Failure, INTERNAL, TypedActivity};
-
-/// There is no address, or it is none. Permanent.
-pub const NO_RECIPIENT: &str = "no_recipient";
-/// The mail server refused the message for good (5xx). Permanent.
-pub const SMTP_REJECTED: &str = "smtp_rejected";
-/// The mail server can't be reached or asks to come again (4xx). Retryable.
-pub const SMTP_UNAVAILABLE: &str = "smtp_unavailable";
+use super::provider::{NO_RECIPIENT, Outgoing, PROVIDER_UNAVAILABLE, Provider, REJECTED};
+use super::store::sent::{self, Claimed, Sending};
+use super::unanswered;
+use crate::typed::Failure;
 
 /// How long each step of a conversation with the mail server may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,69 +80,36 @@ impl Mailer {
         &self.from
     }
 
-    /// The id of the message that is sent under this key.
+    /// The id of the message that is sent under this key: the same for every attempt at one effect, so that a repeat is recognised as one.
     pub(crate) fn message_id(&self, key: &str) -> String {
-        message_id(key, &self.from)
+        let digest = Sha256::digest(key.as_bytes());
+        format!("<{}@{}>", hex::encode(&digest[..16]), self.from.email.domain())
     }
 }
 
-/// What `notifications.email` needs.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EmailInput {
-    /// What it is about.
-    pub booking_id: Uuid,
-    /// The buyer's address.
-    pub to: Option<String>,
-    /// What to say.
-    pub template: TemplateName,
-    /// The facts.
-    pub data: TemplateData,
-}
-
-/// What to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TemplateName {
-    /// The tickets are yours.
-    BookingConfirmed,
-    /// The booking has ended, or some of its seats were given back; their money comes back.
-    BookingCancelled,
-    /// The event was called off.
-    EventCancelled,
-}
-
-impl TemplateName {
-    fn as_str(self) -> &'static str {
-        match self {
-            TemplateName::BookingConfirmed => "booking_confirmed",
-            TemplateName::BookingCancelled => "booking_cancelled",
-            TemplateName::EventCancelled => "event_cancelled",
-        }
+#[async_trait]
+impl Provider for Mailer {
+    async fn send(&self, outgoing: &Outgoing) -> Result<String, Failure> {
+        let to = address(&outgoing.recipient)?;
+        // The row's id is in it: a bounce is known by it.
+        let message_id = format!("<{}@{}>", outgoing.id, self.from.email.domain());
+        let content = &outgoing.content;
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(content.subject.clone())
+            .message_id(Some(message_id.clone()))
+            .multipart(MultiPart::alternative_plain_html(
+                content.text.clone(),
+                content.html.clone(),
+            ))
+            .map_err(|error| Failure::permanent(REJECTED, format!("it does not make a message: {error}")))?;
+        self.hand(message).await?;
+        Ok(message_id)
     }
 }
 
-/// The facts that a template shows.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TemplateData {
-    /// The event's name.
-    pub event: String,
-    /// Where.
-    pub venue: String,
-    /// When: RFC 3339, or any text.
-    pub date: String,
-    /// The seats' ids.
-    pub seats: Vec<String>,
-    /// The price, in minor units.
-    pub total_cents: i64,
-    /// ISO 4217.
-    pub currency: String,
-    /// Given with `booking_confirmed`.
-    pub confirmation_number: Option<String>,
-}
-
-/// What `notifications.email` gives.
+/// What sending a mail about an account gives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sent {
@@ -159,59 +119,9 @@ pub struct Sent {
     pub to: String,
 }
 
-/// `notifications.email`.
-pub struct Email {
-    pool: PgPool,
-    mailer: Mailer,
-}
-
-impl Email {
-    /// With this database and this mail server.
-    pub fn new(pool: PgPool, mailer: Mailer) -> Self {
-        Email { pool, mailer }
-    }
-}
-
-#[async_trait]
-impl TypedActivity for Email {
-    type Input = EmailInput;
-    type Output = Sent;
-    const NAME: &'static str = "notifications.email";
-    const CODES: &'static [&'static str] = &[NO_RECIPIENT, SMTP_REJECTED, SMTP_UNAVAILABLE];
-
-    async fn run(&self, context: &TaskContext, input: EmailInput) -> Result<Sent, Failure> {
-        let to = recipient(&input)?;
-        if input.template == TemplateName::BookingConfirmed && input.data.confirmation_number.is_none() {
-            return Err(Failure::invalid_input(
-                "/data/confirmationNumber",
-                "needed to confirm a booking",
-            ));
-        }
-        let message_id = message_id(&context.key, &self.mailer.from);
-        let sent = Sent {
-            message_id: message_id.clone(),
-            to: to.to_string(),
-        };
-        let message = compose(&input, &self.mailer.from, Mailbox::new(None, to), &message_id)
-            .map_err(|error| Failure::permanent(INTERNAL, error.to_string()))?;
-
-        let sending = Sending {
-            key: &context.key,
-            about: About::Booking(input.booking_id),
-            recipient: &sent.to,
-            template: input.template.as_str(),
-            message_id: &message_id,
-        };
-        if claim(&self.pool, &sending).await? {
-            hand_over(&self.pool, &self.mailer, &context.key, message).await?;
-        }
-        Ok(sent)
-    }
-}
-
 /// Whether the message is ours to send, while a lease lasts; if not, it went out before.
 pub(crate) async fn claim(pool: &PgPool, sending: &Sending<'_>) -> Result<bool, Failure> {
-    let claimed = store::claim(pool, sending, LEASE).await;
+    let claimed = sent::claim(pool, sending, LEASE).await;
     match claimed.map_err(|error| unanswered(&error))? {
         Claimed::Ours => Ok(true),
         Claimed::Sent => Ok(false),
@@ -234,14 +144,9 @@ pub(crate) async fn hand_over(pool: &PgPool, mailer: &Mailer, key: &str, message
 
 /// Leaves a message that was ours to the next attempt.
 pub(crate) async fn give_up(pool: &PgPool, key: &str) {
-    if let Err(error) = store::give_up_lease(pool, key).await {
+    if let Err(error) = sent::give_up_lease(pool, key).await {
         tracing::warn!(%key, %error, "the lease of an unsent message stays until it ends");
     }
-}
-
-fn recipient(input: &EmailInput) -> Result<Address, Failure> {
-    let to = input.to.as_deref().map(str::trim).filter(|to| !to.is_empty());
-    address(to.ok_or_else(|| Failure::permanent(NO_RECIPIENT, "the booking has no e-mail address"))?)
 }
 
 /// An address to write to.
@@ -250,18 +155,24 @@ pub(crate) fn address(to: &str) -> Result<Address, Failure> {
         .map_err(|error| Failure::permanent(NO_RECIPIENT, format!("{to:?} is not an e-mail address: {error}")))
 }
 
+impl Mailer {
+    async fn hand(&self, message: Message) -> Result<(), Failure> {
+        let taken = self.transport.send(message).await;
+        taken.map(drop).map_err(|error| classify(&error))
+    }
+}
+
 /// Hands the message over and writes down what came of it.
 async fn send(pool: PgPool, mailer: Mailer, key: String, message: Message) -> Result<(), Failure> {
-    match mailer.transport.send(message).await {
-        Ok(_) => {
-            metrics::counter!("sagaline_emails_total", "outcome" => "sent").increment(1);
-            // If this fails the message is out all the same, and may go out again: see the module's documentation.
-            store::mark_sent(&pool, &key).await.map_err(|error| unanswered(&error))
-        }
-        Err(error) => {
-            metrics::counter!("sagaline_emails_total", "outcome" => "failed").increment(1);
+    let handed_over = mailer.hand(message).await;
+    let outcome = if handed_over.is_ok() { "sent" } else { "failed" };
+    metrics::counter!("sagaline_emails_total", "outcome" => outcome).increment(1);
+    match handed_over {
+        // If this fails the message is out all the same, and may go out again, with the same Message-ID.
+        Ok(()) => sent::mark_sent(&pool, &key).await.map_err(|error| unanswered(&error)),
+        Err(failure) => {
             give_up(&pool, &key).await;
-            Err(classify(&error))
+            Err(failure)
         }
     }
 }
@@ -272,12 +183,12 @@ fn classify(error: &SmtpError) -> Failure {
     match error.status().map(|code| code.to_string()) {
         // The server does not know us, or wants another way in: a matter of settings, not of this message.
         Some(code) if ["530", "534", "535", "538"].contains(&code.as_str()) => {
-            Failure::retryable(SMTP_UNAVAILABLE, message)
+            Failure::retryable(PROVIDER_UNAVAILABLE, message)
         }
-        Some(_) if error.is_permanent() => Failure::permanent(SMTP_REJECTED, message),
-        Some(_) => Failure::retryable(SMTP_UNAVAILABLE, message),
-        None if error.is_client() => Failure::permanent(SMTP_REJECTED, message),
-        None if error.is_tls() || never_connected(error) => Failure::retryable(SMTP_UNAVAILABLE, message),
+        Some(_) if error.is_permanent() => Failure::permanent(REJECTED, message),
+        Some(_) => Failure::retryable(PROVIDER_UNAVAILABLE, message),
+        None if error.is_client() => Failure::permanent(REJECTED, message),
+        None if error.is_tls() || never_connected(error) => Failure::retryable(PROVIDER_UNAVAILABLE, message),
         None => Failure::Unknown { message },
     }
 }
@@ -312,10 +223,4 @@ fn with_sources(error: &SmtpError) -> String {
         source = cause.source();
     }
     text
-}
-
-pub(crate) fn unanswered(error: &sqlx::Error) -> Failure {
-    Failure::Unknown {
-        message: format!("the notifications' database did not answer: {error}"),
-    }
 }

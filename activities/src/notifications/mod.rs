@@ -1,32 +1,114 @@
-//! Messages to buyers: `notifications.email`, over SMTP.
+//! Messages to buyers, and to operations: by e-mail, SMS, push and Slack.
 //!
-//! **What "sent once" means here.** Which messages went out is written down by idempotency key, before the conversation with the
-//! mail server (`sending`, with a lease) and after it (`sent`). A repeated task finds `sent` and sends nothing. What
-//! remains is SMTP's own gap: if the connection is cut, or this process dies, after the message was handed over and before that is
-//! written down, nobody knows, and the message is sent again. It then carries the same Message-ID, by which mail
-//! systems recognise repeats. So: at least once, and more than once only after such a cut.
+//! [`request`] writes down what is to be sent, one row a message; [`deliver`] sends one, by a [`Provider`]. What a message says, and in which
+//! language, is [`content`]'s and [`words`]'. The rest is one provider each.
 
+pub mod content;
 pub mod email;
+pub mod provider;
+pub mod push;
+pub mod request;
 pub mod sink;
+pub mod slack;
+pub mod sms;
+pub mod words;
 
-pub(crate) mod message;
+mod deliver;
+mod google;
 mod store;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
+pub use content::ContentError;
 pub use email::{MailConfig, MailConfigError, Mailer};
+pub use google::GoogleCredentials;
+pub use provider::{Provider, ProviderConfigError};
 pub use sink::SmtpSink;
-pub(crate) use store::{About, Sending};
+pub(crate) use store::sent::Sending;
 
 use crate::activity::Registry;
-use crate::typed::Typed;
+use crate::typed::{Failure, TypedBatch};
 
-/// The queue of the notification activities.
-pub const QUEUE: &str = "notifications";
+/// The queue of what waits for no provider of ours: wishes for messages, and mails about accounts.
+pub const QUEUE: &str = workflows::tickets::notification::QUEUE;
 
-/// Registers `notifications.email`.
-pub fn register(registry: &mut Registry, pool: PgPool, mailer: Mailer) {
-    registry.single(QUEUE, Arc::new(Typed(email::Email::new(pool, mailer))));
+/// What a message goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// To an address.
+    Email,
+    /// To a telephone's number.
+    Sms,
+    /// To a device.
+    Push,
+    /// To operations.
+    Slack,
+}
+
+impl Channel {
+    /// All of them.
+    pub const ALL: [Channel; 4] = [Channel::Email, Channel::Sms, Channel::Push, Channel::Slack];
+
+    /// Its name, and its queue's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Email => "email",
+            Channel::Sms => "sms",
+            Channel::Push => "push",
+            Channel::Slack => "slack",
+        }
+    }
+
+    /// The channel of this name.
+    pub fn parse(name: &str) -> Option<Channel> {
+        Channel::ALL.into_iter().find(|channel| channel.as_str() == name)
+    }
+
+    fn activity(self) -> &'static str {
+        match self {
+            Channel::Email => "notifications.email",
+            Channel::Sms => "notifications.sms",
+            Channel::Push => "notifications.push",
+            Channel::Slack => "notifications.slack",
+        }
+    }
+}
+
+/// Registers `notifications.request`, for the channels that are set up.
+///
+/// # Errors
+/// If a message's texts are not there, or name what is not given to them.
+pub fn register(registry: &mut Registry, pool: PgPool, channels: BTreeSet<Channel>) -> Result<(), ContentError> {
+    content::check()?;
+    let activity = request::Request::new(pool, channels);
+    registry.batch(QUEUE, Arc::new(TypedBatch(activity)));
+    Ok(())
+}
+
+/// Registers what sends by one channel, on the queue of its name.
+///
+/// # Errors
+/// If a message's texts are not there, or name what is not given to them.
+pub fn register_channel(
+    registry: &mut Registry,
+    pool: PgPool,
+    channel: Channel,
+    provider: Arc<dyn Provider>,
+) -> Result<(), ContentError> {
+    content::check()?;
+    let activity = deliver::Deliver::new(channel, pool, provider);
+    registry.single(channel.as_str(), Arc::new(activity));
+    Ok(())
+}
+
+pub(crate) fn unanswered(error: &sqlx::Error) -> Failure {
+    Failure::Unknown {
+        message: format!("the notifications' database did not answer: {error}"),
+    }
 }

@@ -73,6 +73,8 @@ pub enum SinkFault {
 struct Mailbox {
     messages: VecDeque<ReceivedMail>,
     faults: VecDeque<SinkFault>,
+    /// Which share of messages is put off.
+    put_off: f64,
 }
 
 struct Shared {
@@ -161,6 +163,11 @@ impl SmtpSink {
         let mut taken = self.shared.total.subscribe();
         // The sender lives in `self`, so it can't be gone.
         let _ = taken.wait_for(|taken| *taken >= total).await;
+    }
+
+    /// From now on this share of messages is put off with a 451.
+    pub fn put_off(&self, share: f64) {
+        self.shared.lock().put_off = share;
     }
 
     /// Does this to the next message; several are done one after the other.
@@ -296,6 +303,9 @@ fn deliver(envelope: Envelope, message: Option<String>, shared: &Shared) -> Opti
     let fault = shared.fault(|fault| !matches!(fault, SinkFault::RefuseRecipient(_)));
     if let Some(SinkFault::RefuseMessage(answer)) = fault {
         return Some(answer);
+    }
+    if rand::random::<f64>() < shared.lock().put_off {
+        return Some("451 4.3.0 try again later".to_owned());
     }
     let from = envelope.from.unwrap_or_default();
     shared.take(ReceivedMail {

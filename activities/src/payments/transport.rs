@@ -5,27 +5,18 @@
 //! keeps no connections, so each call pays for a TLS handshake. This one never repeats a request: that is the engine's
 //! business, which knows about keys.
 
-use std::time::Duration;
-
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use stripe_client_core::{CustomizedStripeRequest, StripeClient, StripeClientErr, StripeMethod, VERSION};
 
 use super::PaymentsConfig;
 use super::classify::CallError;
+use crate::https::{CallFailure, Https, is_base_url};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
-/// Connections kept open; as many calls as that may be under way without a new handshake.
-const IDLE_CONNECTIONS_MAX: usize = 256;
-/// How long an unused connection is kept, below the minute after which load balancers hang up.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Why the settings can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +35,9 @@ pub enum ConfigError {
 /// Sends requests to Stripe.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    https: Https,
     base_url: String,
     authorization: HeaderValue,
-    timeout: Duration,
 }
 
 impl Transport {
@@ -57,36 +47,16 @@ impl Transport {
     /// If the base URL or the key can't be used.
     pub fn new(config: &PaymentsConfig) -> Result<Self, ConfigError> {
         let base_url = config.base_url.trim_end_matches('/').to_owned();
-        let uri = base_url
-            .parse::<hyper::Uri>()
-            .map_err(|_| ConfigError::BaseUrl(base_url.clone()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        if !is_base_url(&base_url) {
             return Err(ConfigError::BaseUrl(base_url));
         }
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {}", config.api_key)).map_err(|_| ConfigError::ApiKey)?;
         authorization.set_sensitive(true);
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(config.connect_timeout));
-        // Named, because a process in which several providers are linked has no default one.
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| ConfigError::Tls(error.to_string()))?
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(connector);
         Ok(Transport {
-            client,
+            https: Https::new(config.connect_timeout, config.timeout).map_err(ConfigError::Tls)?,
             base_url,
             authorization,
-            timeout: config.timeout,
         })
     }
 
@@ -121,25 +91,11 @@ impl Transport {
     }
 
     async fn call(&self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
-        let response = self.client.request(request).await.map_err(|error| {
-            let text = with_causes(&error);
-            if error.is_connect() {
-                CallError::NotSent(text)
-            } else {
-                CallError::Cut(text)
-            }
-        })?;
-        let status = response.status();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| CallError::Cut(with_causes(&error)))?
-            .to_bytes();
-        if status.is_success() {
+        let answer = self.https.call(request).await?;
+        let (status, body) = (answer.status, answer.body);
+        if (200..300).contains(&status) {
             return Ok(body);
         }
-        let status = status.as_u16();
         let text = std::str::from_utf8(&body).unwrap_or_default();
         match miniserde::json::from_str::<stripe_shared::Error>(text) {
             Ok(answer) => Err(CallError::Refused {
@@ -158,10 +114,7 @@ impl StripeClient for Transport {
     type Err = CallError;
 
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, CallError> {
-        let request = self.request(request)?;
-        tokio::time::timeout(self.timeout, self.call(request))
-            .await
-            .unwrap_or(Err(CallError::TimedOut))
+        self.call(self.request(request)?).await
     }
 }
 
@@ -174,13 +127,12 @@ impl StripeClientErr for CallError {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+impl From<CallFailure> for CallError {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::NotSent(text) => CallError::NotSent(text),
+            CallFailure::TimedOut => CallError::TimedOut,
+            CallFailure::Cut(text) => CallError::Cut(text),
+        }
     }
-    text
 }

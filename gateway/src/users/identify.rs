@@ -9,6 +9,7 @@ use super::token::Bearer;
 use super::{UserId, id, store};
 use crate::app::App;
 use crate::events::outbox::EVENT_CHANGE_KEYS;
+use crate::notifications::runner::{NOTIFICATION_KEYS, RECEIPT_KEYS};
 use crate::problem::{Kind, Problem};
 use crate::refunds::REFUND_KEYS;
 use crate::refunds::cancellation::CANCELLATION_KEYS;
@@ -16,7 +17,7 @@ use crate::refunds::differences::DIFFERENCE_KEYS;
 use crate::webhooks::deliver::WEBHOOK_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 7] = [
+const OTHERS_KEYS: [&str; 9] = [
     orchestrator::schedules::KEYS,
     ACCOUNT_EVENT_KEYS,
     REFUND_KEYS,
@@ -24,6 +25,8 @@ const OTHERS_KEYS: [&str; 7] = [
     DIFFERENCE_KEYS,
     EVENT_CHANGE_KEYS,
     WEBHOOK_KEYS,
+    NOTIFICATION_KEYS,
+    RECEIPT_KEYS,
 ];
 
 /// Somebody who is logged in, and whose session goes on: the database was asked.
@@ -82,7 +85,8 @@ impl Buyer {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
                     "must not begin with `usr_`, `schedule/`, `account-event/`, `event-change/`, `refund/`, \
-                     `event-cancellation/`, `payment-difference/` or `webhook/`: those keys are others'",
+                     `event-cancellation/`, `payment-difference/`, `webhook/`, `notification/` or `notification-receipt/`: those keys are \
+                     others'",
                 ))
             }
             None => Ok(key),

@@ -256,17 +256,24 @@ fn new_password(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<S
 /// A phone number in E.164, without what people write between its digits.
 fn phone(raw: &RawValue, errors: &mut Vec<FieldError>) -> Option<String> {
     let text = body::text_at(raw, "/phone", PHONE_CHARS_MAX, errors)?;
+    let phone = international(&text);
+    if phone.is_none() {
+        errors.push(FieldError::new("/phone", NOT_INTERNATIONAL));
+    }
+    phone
+}
+
+/// What is wrong with a number that is not [`international`].
+pub const NOT_INTERNATIONAL: &str = "must be a number with its country's code, such as +1 212 555 0123";
+
+/// A phone number in E.164, if the text is one.
+pub fn international(text: &str) -> Option<String> {
     let phone: String = text.chars().filter(|char| !" -()./".contains(*char)).collect();
     let digits = phone.strip_prefix('+').unwrap_or_default();
     let is_number = (7..=15).contains(&digits.len())
         && !digits.starts_with('0')
         && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number {
-        return Some(phone);
-    }
-    let message = "must be a number with its country's code, such as +1 212 555 0123";
-    errors.push(FieldError::new("/phone", message));
-    None
+    is_number.then_some(phone)
 }
 
 #[cfg(test)]

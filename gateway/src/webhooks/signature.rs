@@ -1,4 +1,4 @@
-//! Stripe's webhook signatures: HMAC-SHA-256 over the time and the body
+//! Webhook signatures as Stripe makes them, and mail services for us: HMAC-SHA-256 over the time and the body
 //! (<https://docs.stripe.com/webhooks#verify-manually>).
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ const SIGNATURES_MAX: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// No header.
-    #[error("the Stripe-Signature header is missing")]
+    #[error("the signature's header is missing")]
     Missing,
     /// A header without a time or a signature.
-    #[error("the Stripe-Signature header must look like `t=<seconds>,v1=<hex>`")]
+    #[error("the signature's header must look like `t=<seconds>,v1=<hex>`")]
     Malformed,
     /// Too long ago, or too far ahead.
     #[error("the signature was made {age_seconds} s ago; at most {tolerance_seconds} s are accepted")]
@@ -27,7 +27,7 @@ pub enum SignatureError {
         tolerance_seconds: u64,
     },
     /// Another secret, or another body.
-    #[error("no signature in the Stripe-Signature header fits the body")]
+    #[error("no signature in the header fits the body")]
     Mismatch,
 }
 

@@ -122,14 +122,14 @@ async fn with_prefer_wait_the_answer_is_the_outcome() {
     .await;
     shop.engine
         .record(saga, "booking.confirmed", json!({"confirmationNumber": "ABC123"}));
-    // Confirmed is an outcome although the saga still has a mail to send.
+    // Confirmed is an outcome although the saga still has messages to ask for.
     shop.engine.change(saga, |view| {
         view.pivoted = true;
         view.steps = vec![
             present("reserve", json!({"expiresAt": "2027-01-15T08:15:00.000Z"})),
             present("pay", json!({"paymentId": "pi_1"})),
             present("confirm", json!({"confirmationNumber": "ABC123"})),
-            step("email", "in_doubt", Value::Null),
+            step("notify", "in_doubt", Value::Null),
         ];
     });
     let answer = waiting.await.unwrap();

@@ -40,18 +40,21 @@ pub struct Audit {
     pub problems: Vec<String>,
 }
 
-/// Waits until no booking is open, no seat is held and no message is unsent.
+/// Waits until no booking is open, no seat is held, no buyer untold and no message unsent.
 pub async fn wait_for_rest(pool: &PgPool, event: &str, hold: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + hold + REST_AFTER_HOLD_MAX;
     loop {
         let open = count(pool, OPEN_SAGAS, event).await?;
         let held = count(pool, HELD_SEATS, event).await?;
+        let untold = count(pool, UNTOLD, event).await?;
         let unsent = outbox_rows(pool).await?;
-        if (open, held, unsent) == (0, 0, 0) {
+        if (open, held, untold, unsent) == (0, 0, 0, 0) {
             return Ok(());
         }
         if Instant::now() >= until {
-            bail!("no rest: {open} bookings are open, {held} seats are held, {unsent} rows are in the outbox");
+            bail!(
+                "no rest: {open} bookings are open, {held} seats are held, {untold} buyers are not told, {unsent} rows are in the outbox"
+            );
         }
         tokio::time::sleep(POLL).await;
     }
@@ -312,8 +315,11 @@ const CONFIRMED_BUT_NOT_SOLD: &str = "select count(*) from ticketing.holds h \
 const CONFIRMED_TWICE: &str = "select count(*) from ( \
     select wanted.seat_id from ticketing.holds h cross join lateral unnest(h.seat_ids) as wanted (seat_id) \
     where h.event_id = $1 and h.status = 'confirmed' group by wanted.seat_id having count(*) > 1) as shared";
-const MAILED: &str = "select count(distinct n.booking_id) from ticketing.notifications_sent n \
-    join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and n.status = 'sent'";
+const MAILED: &str = "select count(distinct n.booking_id) from ticketing.notifications n \
+    join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and s.workflow = 'booking' \
+      and n.channel = 'email' and n.status in ('sent', 'delivered')";
+const UNTOLD: &str = "select count(*) from ticketing.notifications n \
+    join saga.sagas s on s.id = n.booking_id where s.business_key = $1 and n.status = 'queued'";
 
 /// What a query of one event counts.
 pub async fn count(pool: &PgPool, query: &'static str, event: &str) -> anyhow::Result<u64> {

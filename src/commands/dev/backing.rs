@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context;
 use localpg::LocalPostgres;
+use sandbox::messaging::{Messaging, MessagingOptions};
 use sandbox::{Serving, Switches, WebhookSwitches};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ pub struct Backing {
     broker: Option<InProcessBroker>,
     stripe: Option<Serving>,
     mailbox: Option<Mailbox>,
+    messaging: Option<Messaging>,
     stop: CancellationToken,
 }
 
@@ -45,6 +47,7 @@ impl Backing {
             broker: None,
             stripe: None,
             mailbox: None,
+            messaging: None,
             stop: CancellationToken::new(),
         };
         if settings.database.is_none() {
@@ -73,9 +76,15 @@ impl Backing {
             backing.stripe = Some(serving);
         }
         if settings.smtp_url.is_none() {
-            let mailbox = Mailbox::start(place.mailbox()).await.context("starting the mailbox")?;
+            // Whoever has a mail server of their own has accounts at the others too, or goes without.
+            let messaging = Messaging::start(MessagingOptions::default(), (Ipv4Addr::LOCALHOST, 0).into()).await;
+            let messaging = messaging.context("starting the providers of messages")?;
+            let mailbox = Mailbox::start(place.mailbox(), messaging.clone()).await;
+            let mailbox = mailbox.context("starting the mailbox")?;
             settings.smtp_url = Some(Secret::url(&mailbox.url()));
+            settings.messaging.sandboxed(&messaging);
             backing.mailbox = Some(mailbox);
+            backing.messaging = Some(messaging);
         }
         Ok((backing, settings))
     }
@@ -83,6 +92,11 @@ impl Backing {
     /// Where mails are kept, if they are kept here.
     pub fn mailbox(&self) -> Option<String> {
         self.mailbox.as_ref().map(|mailbox| mailbox.dir().display().to_string())
+    }
+
+    /// The page that shows messages, if they are kept here.
+    pub fn messages(&self) -> Option<String> {
+        self.messaging.as_ref().map(Messaging::url)
     }
 
     /// The broker has lost what the last run left in it.
@@ -97,6 +111,7 @@ impl Backing {
             broker,
             stripe,
             mailbox,
+            messaging,
             stop,
         } = self;
         stop.cancel();
@@ -104,6 +119,7 @@ impl Backing {
             let _ = serving.done.await;
         }
         drop(mailbox);
+        drop(messaging);
         let stopping = tokio::task::spawn_blocking(move || {
             drop(broker);
             drop(postgres);

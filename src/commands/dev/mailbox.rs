@@ -1,4 +1,4 @@
-//! Where mails go in development: a mail server that delivers each as a file.
+//! Where mails go in development: a mail server that delivers each as a file, and to the page that shows all messages.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use activities::notifications::SmtpSink;
 use activities::notifications::sink::ReceivedMail;
+use sandbox::messaging::Messaging;
 use tokio::task::JoinHandle;
 
 /// Mails held between their arrival and their file. A burst of bookings is written out within a moment.
@@ -21,11 +22,11 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// Starts the server on a free port.
-    pub async fn start(dir: PathBuf) -> std::io::Result<Mailbox> {
+    pub async fn start(dir: PathBuf, page: Messaging) -> std::io::Result<Mailbox> {
         std::fs::create_dir_all(&dir)?;
         let sink = SmtpSink::start((Ipv4Addr::LOCALHOST, 0).into(), KEPT_MAX).await?;
         let url = sink.url();
-        let delivery = tokio::spawn(deliver(sink, dir.clone()));
+        let delivery = tokio::spawn(deliver(sink, dir.clone(), page));
         Ok(Mailbox { url, dir, delivery })
     }
 
@@ -46,8 +47,8 @@ impl Drop for Mailbox {
     }
 }
 
-/// Writes each mail as it comes.
-async fn deliver(sink: SmtpSink, dir: PathBuf) {
+/// Writes each mail as it comes, and shows it.
+async fn deliver(sink: SmtpSink, dir: PathBuf, page: Messaging) {
     let mut seen = 0;
     let mut written = HashSet::new();
     loop {
@@ -57,10 +58,11 @@ async fn deliver(sink: SmtpSink, dir: PathBuf) {
         let mut present = HashSet::new();
         for mail in sink.messages() {
             let name = file_name(&mail);
-            if !written.contains(&name)
-                && let Err(error) = tokio::fs::write(dir.join(&name), &mail.data).await
-            {
-                tracing::warn!(%error, name, "a mail could not be kept");
+            if !written.contains(&name) {
+                page.capture("email", &mail.to.join(", "), &mail.data);
+                if let Err(error) = tokio::fs::write(dir.join(&name), &mail.data).await {
+                    tracing::warn!(%error, name, "a mail could not be kept");
+                }
             }
             present.insert(name);
         }

@@ -87,6 +87,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
             .clone()
             .unwrap_or_else(|| "https://api.stripe.com".to_owned()),
         mailbox: backing.mailbox(),
+        messages: backing.messages(),
         demo_token: String::new(),
         organiser_token: String::new(),
     };

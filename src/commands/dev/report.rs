@@ -92,6 +92,9 @@ pub struct Ready {
     /// Where mails are kept; none: they are sent through SMTP_URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
+    /// The page that shows all messages; none: they are sent by the providers that are set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<String>,
     /// An access token of the demo buyer, good for a day.
     pub demo_token: String,
     /// An access token of the demo organiser, likewise.
@@ -124,6 +127,11 @@ impl Ready {
             format!("  stripe    {}", self.stripe),
         ];
         lines.extend(self.mailbox.as_ref().map(|mailbox| format!("  mailbox   {mailbox}")));
+        lines.extend(
+            self.messages
+                .as_ref()
+                .map(|page| format!("  messages  {page}        (mails, SMS, push messages, Slack)")),
+        );
         lines.push(String::from("\nBook two seats:\n"));
         lines.push(self.curl());
         lines.push(String::from(

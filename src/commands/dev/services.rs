@@ -18,7 +18,7 @@ use crate::commands::gateway::options as gateway_options;
 use crate::commands::worker;
 use crate::connect;
 use crate::entrance::Entrance;
-use crate::platform::{Campaigns, EngineParts, SHOP_QUEUES, deploy_tickets, mission_options};
+use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options, shop_queues};
 use crate::settings::Settings;
 use crate::telemetry::Render;
 
@@ -234,6 +234,6 @@ impl Part {
 }
 
 async fn worker(settings: Settings, pool: PgPool, readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
-    let queues: Vec<String> = SHOP_QUEUES.iter().map(|queue| (*queue).to_owned()).collect();
+    let queues = shop_queues(&settings);
     worker::work(&settings, pool, &queues, CONCURRENCY, readiness, stop).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::builder::{step, workflow};
-use crate::definition::{Definition, Node, Retry, Route, SagaEmit, SagaMoment, Step, StepMoment};
+use crate::definition::{Definition, Retry, Route, SagaEmit, SagaMoment, StepMoment};
 
 /// The workflow's name.
 pub const NAME: &str = "account_event";
@@ -24,7 +24,7 @@ pub fn definition() -> Definition {
         fact[name] = json!(value);
         fact
     };
-    let mail: Node = step("mail", "accounts.mail", "notifications")
+    let mail = step("mail", "accounts.mail", "notifications")
         .input(json!({
             "userId": "=input.userId",
             "to": "=input.email",
@@ -35,6 +35,8 @@ pub fn definition() -> Definition {
             max_attempts: None,
             ..Retry::default()
         })
+        .when("input.kind != 'login' && input.kind != 'logout'")
+        .total_timeout(MAIL_PATIENCE)
         // Nobody has to look into a mail that can't be delivered: its reader asks for another.
         .otherwise(Route::Continue {})
         .emit(StepMoment::Started, "notification.email", fact.clone())
@@ -43,16 +45,7 @@ pub fn definition() -> Definition {
             "notification.delivered",
             with("messageId", "=steps.mail.output.messageId"),
         )
-        .emit(StepMoment::Failed, "notification.failed", with("reason", "=error.code"))
-        .into();
-    let mail = match mail {
-        Node::Step(step) => Node::Step(Box::new(Step {
-            when: Some("input.kind != 'login' && input.kind != 'logout'".to_owned()),
-            total_timeout: Some(MAIL_PATIENCE),
-            ..*step
-        })),
-        other => other,
-    };
+        .emit(StepMoment::Failed, "notification.failed", with("reason", "=error.code"));
     let happened = |kind: &str, topic: &str, data: serde_json::Value| SagaEmit {
         on: SagaMoment::Started,
         topic: topic.to_owned(),

@@ -7,7 +7,7 @@
 //! | `reserve` | holds all seats or none | `seats.release` |
 //! | `pay` | creates and confirms a payment intent | `payments.refund` |
 //! | `confirm` (the pivot) | makes the seats sold and gives the confirmation number | `seats.release`, only on an operator's word |
-//! | `email` | tells the buyer, trying for a day; its failure changes nothing | – |
+//! | `notify` | asks for messages to the buyer ([`super::notification`]); what becomes of them changes nothing | – |
 //!
 //! `reserve` and `pay` stand in the scope `hold`. When its time is up while a payment is in flight, the payment is
 //! fenced first (`payments.cancel`): either it is certain that no money will ever move, and the seats are released; or
@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::notification::{self, Wish};
 use crate::definition::{
     Action, Definition, Extend, Node, Retry, Route, SagaEmit, SagaMoment, Scope, Step, StepEmit, StepMoment,
 };
@@ -44,9 +45,6 @@ pub const SEATS_UNAVAILABLE: &str = "SEATS_UNAVAILABLE";
 
 /// The reason of a booking whose buyer would have had more seats than the event allows each.
 pub const SEAT_LIMIT: &str = "SEAT_LIMIT";
-
-/// How long a confirmation is tried to be mailed: longer than a mail server is usually away.
-pub(super) const MAIL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long things take, so that tests can shorten them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +110,7 @@ pub fn definition(durations: &Durations) -> Definition {
                 }),
             }),
             confirm(durations),
-            email(durations),
+            notify(durations),
         ],
         emit: saga_facts(),
         output: json!({
@@ -382,57 +380,15 @@ fn confirm(durations: &Durations) -> Node {
     }))
 }
 
-fn email(durations: &Durations) -> Node {
-    let fact = json!({ "bookingId": "=saga.id", "channel": "email", "to": "=input.email" });
-    Node::Step(Box::new(Step {
-        name: "email".to_owned(),
-        activity: "notifications.email".to_owned(),
-        queue: "notifications".to_owned(),
-        input: json!({
-            "bookingId": "=saga.id",
-            "to": "=input.email",
-            "template": "booking_confirmed",
-            "data": {
-                "event": "=input.event.name",
-                "venue": "=input.event.venue",
-                "date": "=input.event.date",
-                "seats": "=input.seatIds",
-                "totalCents": "=input.totalCents",
-                "currency": "=input.currency",
-                "confirmationNumber": "=steps.confirm.output.confirmationNumber",
-            },
-        }),
-        when: Some("has(input.email) && input.email != null".to_owned()),
-        retry: Retry {
-            initial: durations.retry,
-            max_attempts: None,
-            ..Retry::default()
-        },
-        attempt_timeout: durations.payment_timeout,
-        total_timeout: Some(MAIL_PATIENCE),
-        compensation: None,
-        probe: None,
-        fence: None,
-        wake_on: None,
-        same_key_codes: Vec::new(),
-        routes: BTreeMap::new(),
-        // Never refund because an e-mail bounced.
-        otherwise: Some(Route::Continue {}),
-        emit: vec![
-            step_fact(StepMoment::Started, "notification.email", fact.clone()),
-            step_fact(
-                StepMoment::Succeeded,
-                "notification.delivered",
-                with(&fact, "messageId", json!("=steps.email.output.messageId")),
-            ),
-            step_fact(
-                StepMoment::Failed,
-                "notification.failed",
-                with(&fact, "reason", json!("=error.code")),
-            ),
-        ],
-        pivot: false,
-    }))
+fn notify(durations: &Durations) -> Node {
+    let wish = Wish {
+        booking: "=saga.id",
+        kind: "booking_confirmed".to_owned(),
+        seats: "=input.seatIds",
+        total: "=input.totalCents",
+        confirmation_number: Some("=steps.confirm.output.confirmationNumber"),
+    };
+    notification::notify(wish, durations)
 }
 
 fn step_fact(on: StepMoment, topic: &str, data: Value) -> StepEmit {

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `close` (the pivot) | ends the sale; afterwards no claim of a seat can succeed | nothing has happened: rejected |
 //! | `settle` | has every booking in flight cancelled and every confirmed one refunded, each by a saga of its own, and looks from time to time how far they are | an operator |
+//! | `notify` | tells operations | nothing |
 //!
 //! Which bookings there are and how far each is stands in a table, not here: the saga has as many journal entries for fifty as for fifty
 //! thousand bookings, and whoever goes on after a crash goes on with the rows that are not done.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::booking::Durations;
+use super::notification;
 use super::refund::QUEUE;
 use crate::builder::{step, workflow};
 use crate::definition::{Definition, Retry, Route, StepMoment};
@@ -63,6 +65,11 @@ pub fn definition(durations: &Durations) -> Definition {
             .description("Ends an event's sale, cancels its bookings in flight and refunds the confirmed ones.")
             .then(close)
             .then(settle)
+            .then(notification::tell_operations(
+                "cancellation_finished",
+                json!({ "event": "=input.eventId", "bookings": "=steps.settle.output.bookings" }),
+                durations,
+            ))
             .output(json!({
                 "bookings": "=steps.settle.output.bookings",
                 "refundedCents": "=steps.settle.output.refundedCents",

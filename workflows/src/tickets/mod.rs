@@ -5,6 +5,7 @@ pub mod booking;
 pub mod cancellation;
 pub mod dispute;
 pub mod event;
+pub mod notification;
 pub mod reconciliation;
 pub mod reference;
 pub mod refund;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `return_seats` (the pivot) | under the seats' locks: what can be given back, and what it is worth; the seats are free | the refund is rejected, nothing has happened |
 //! | `give_back` | the money goes back, once for this refund | twenty attempts, then an operator |
-//! | `email` | tells the buyer | nothing: it is tried for a day |
+//! | `notify` | asks for messages to the buyer ([`super::notification`]) | nothing |
 //!
 //! Seats first, for that is where two refunds of the same seats meet: one gets them. After that the money has to follow, however long it takes.
 
@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::booking::{Durations, MAIL_PATIENCE};
+use super::booking::Durations;
+use super::notification::{self, Wish};
 use crate::builder::{step, workflow};
 use crate::definition::{Definition, Node, Retry, Route, Step, StepEmit, StepMoment};
 
@@ -50,7 +51,7 @@ pub fn definition(durations: &Durations) -> Definition {
             .description("A confirmed booking's seats come back for sale, and their price goes back to the buyer.")
             .then(return_seats(durations))
             .then(give_back(durations))
-            .then(email(durations))
+            .then(notify(durations))
             .output(json!({
                 "seatIds": "=steps.return_seats.output.seatIds",
                 "amountCents": "=steps.return_seats.output.amountCents",
@@ -136,54 +137,15 @@ fn give_back(durations: &Durations) -> Node {
     }))
 }
 
-fn email(durations: &Durations) -> Node {
-    let fact = |on, topic: &str, more: (&str, &str)| {
-        let mut data = json!({ "bookingId": "=input.bookingId", "channel": "email", "to": "=input.email" });
-        if !more.0.is_empty() {
-            data[more.0] = json!(more.1);
-        }
-        StepEmit {
-            on,
-            topic: topic.to_owned(),
-            data,
-            when: None,
-        }
+fn notify(durations: &Durations) -> Node {
+    let wish = Wish {
+        booking: "=input.bookingId",
+        kind: format!("=input.reason == '{EVENT_CANCELLED}' ? 'event_cancelled' : 'booking_cancelled'"),
+        seats: "=steps.return_seats.output.seatIds",
+        total: "=steps.return_seats.output.amountCents",
+        confirmation_number: None,
     };
-    Node::Step(Box::new(Step {
-        when: Some("has(input.email) && input.email != null && has(input.event)".to_owned()),
-        attempt_timeout: durations.payment_timeout,
-        total_timeout: Some(MAIL_PATIENCE),
-        otherwise: Some(Route::Continue {}),
-        emit: vec![
-            fact(StepMoment::Started, "notification.email", ("", "")),
-            fact(
-                StepMoment::Succeeded,
-                "notification.delivered",
-                ("messageId", "=steps.email.output.messageId"),
-            ),
-            fact(StepMoment::Failed, "notification.failed", ("reason", "=error.code")),
-        ],
-        retry: Retry {
-            initial: durations.retry,
-            max_attempts: None,
-            ..Retry::default()
-        },
-        ..step("email", "notifications.email", "notifications")
-            .input(json!({
-                "bookingId": "=input.bookingId",
-                "to": "=input.email",
-                "template": format!("=input.reason == '{EVENT_CANCELLED}' ? 'event_cancelled' : 'booking_cancelled'"),
-                "data": {
-                    "event": "=input.event.name",
-                    "venue": "=input.event.venue",
-                    "date": "=input.event.date",
-                    "seats": "=steps.return_seats.output.seatIds",
-                    "totalCents": "=steps.return_seats.output.amountCents",
-                    "currency": "=input.currency",
-                },
-            }))
-            .build()
-    }))
+    notification::notify(wish, durations)
 }
 
 #[cfg(test)]

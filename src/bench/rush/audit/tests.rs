@@ -50,9 +50,8 @@ impl Case {
         .await;
         run(
             pool,
-            "insert into ticketing.notifications_sent (key, booking_id, channel, recipient, template, message_id, status,
-                                                       leased_until, sent_at)
-             values ('k', $1, 'email', 'b@example.com', 'booking_confirmed', 'm', 'sent', now(), now())",
+            "insert into ticketing.notifications (id, booking_id, channel, kind, language, recipient, data, status, sent_at)
+             values (gen_random_uuid(), $1, 'email', 'booking_confirmed', 'en', 'b@example.com', '{}', 'sent', now())",
             confirmed,
         )
         .await;
@@ -224,7 +223,7 @@ async fn words_that_did_not_come_true_and_open_sagas_are_found() {
     case.is_wrong(pool, "sagas that have not ended").await;
     run(
         pool,
-        "delete from ticketing.notifications_sent where booking_id = $1",
+        "delete from ticketing.notifications where booking_id = $1",
         case.confirmed,
     )
     .await;

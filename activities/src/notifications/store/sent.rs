@@ -1,21 +1,14 @@
-//! The SQL of `ticketing.notifications_sent`.
+//! Which mails about accounts went out: the SQL of `ticketing.notifications_sent`.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// What a message is about.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum About {
-    Booking(Uuid),
-    Account(Uuid),
-}
-
 /// A message about to be sent.
-pub(crate) struct Sending<'a> {
+pub struct Sending<'a> {
     pub key: &'a str,
-    pub about: About,
+    pub account: Uuid,
     pub recipient: &'a str,
     pub template: &'a str,
     pub message_id: &'a str,
@@ -23,7 +16,7 @@ pub(crate) struct Sending<'a> {
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claimed {
+pub enum Claimed {
     /// We do, while the lease lasts.
     Ours,
     /// It went out before.
@@ -33,25 +26,17 @@ pub(super) enum Claimed {
 }
 
 /// Claims the key, for as long as `lease`, unless its message went out or somebody is about to send it.
-pub(super) async fn claim(pool: &PgPool, sending: &Sending<'_>, lease: Duration) -> Result<Claimed, sqlx::Error> {
+pub async fn claim(pool: &PgPool, sending: &Sending<'_>, lease: Duration) -> Result<Claimed, sqlx::Error> {
     let claim = sqlx::query_scalar(
         "insert into ticketing.notifications_sent as n
-             (key, booking_id, account_id, channel, recipient, template, message_id, status, leased_until)
-         values ($1, $2, $3, 'email', $4, $5, $6, 'sending', now() + make_interval(secs => $7))
+             (key, account_id, channel, recipient, template, message_id, status, leased_until)
+         values ($1, $2, 'email', $3, $4, $5, 'sending', now() + make_interval(secs => $6))
          on conflict (key) do update
          set attempts = n.attempts + 1, leased_until = excluded.leased_until
          where n.status = 'sending' and n.leased_until <= now()
          returning 1",
     );
-    let (booking, account) = match sending.about {
-        About::Booking(id) => (Some(id), None),
-        About::Account(id) => (None, Some(id)),
-    };
-    let claim = claim
-        .bind(sending.key)
-        .bind(booking)
-        .bind(account)
-        .bind(sending.recipient);
+    let claim = claim.bind(sending.key).bind(sending.account).bind(sending.recipient);
     let claim = claim
         .bind(sending.template)
         .bind(sending.message_id)
@@ -70,7 +55,7 @@ pub(super) async fn claim(pool: &PgPool, sending: &Sending<'_>, lease: Duration)
 }
 
 /// Writes down that the message went out.
-pub(super) async fn mark_sent(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
+pub async fn mark_sent(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "update ticketing.notifications_sent set status = 'sent', sent_at = now() where key = $1 and status = 'sending'",
     );
@@ -79,7 +64,7 @@ pub(super) async fn mark_sent(pool: &PgPool, key: &str) -> Result<(), sqlx::Erro
 }
 
 /// Ends the lease, so that the next attempt need not wait for its end.
-pub(super) async fn give_up_lease(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
+pub async fn give_up_lease(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "update ticketing.notifications_sent set leased_until = now() where key = $1 and status = 'sending'",
     );

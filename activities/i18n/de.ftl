@@ -1,0 +1,68 @@
+# Was Käufer lesen, auf Deutsch. Dieselben Nachrichten wie in en.ftl; eine Prüfung beim Start vergleicht sie.
+
+booking-confirmed =
+    .subject = Ihre Karten für { $event }
+    .lead = Ihre Buchung ist bestätigt. Bitte bewahren Sie diese Nummer auf:
+    .short = Bestätigt: { $seatCount ->
+        [one] ein Platz
+       *[other] { $seatCount } Plätze
+    } für { $event }, { $date }. Ihre Nummer: { $number }
+
+booking-cancelled =
+    .subject = Ihre Buchung für { $event } wurde storniert
+    .lead = { $seatCount ->
+        [one] Der Platz { $seats } ist
+       *[other] Die Plätze { $seats } sind
+    } wieder frei. Was dafür abgebucht wurde ({ $total }), erhalten Sie zurück.
+    .short = Storniert: { $event }, { $date }. { $total } erhalten Sie zurück.
+
+event-cancelled =
+    .subject = { $event } findet nicht statt
+    .lead = Die Veranstaltung wurde abgesagt. Was Sie für { $seatCount ->
+        [one] den Platz { $seats }
+       *[other] die Plätze { $seats }
+    } bezahlt haben ({ $total }), erhalten Sie zurück; Sie müssen nichts tun. Je nach Bank dauert es fünf bis zehn Tage, bis Sie es sehen.
+    .short = { $event } am { $date } wurde abgesagt. { $total } erhalten Sie zurück.
+
+cancellation-finished =
+    .subject = { $event } ist abgesagt
+    .lead = { $bookings ->
+        [one] Eine Buchung wurde
+       *[other] { $bookings } Buchungen wurden
+    } abgewickelt: Alle haben ihr Geld zurück.
+    .short = { $event } ist abgesagt: { $bookings ->
+        [one] eine Buchung
+       *[other] { $bookings } Buchungen
+    } abgewickelt.
+
+label-event = Veranstaltung
+label-venue = Ort
+label-date = Datum
+label-seats = Plätze
+label-total = Summe
+footer = Buchung { $booking }
+
+date = { $weekday ->
+    [1] Montag
+    [2] Dienstag
+    [3] Mittwoch
+    [4] Donnerstag
+    [5] Freitag
+    [6] Samstag
+   *[7] Sonntag
+}, { $day }. { $month ->
+    [1] Januar
+    [2] Februar
+    [3] März
+    [4] April
+    [5] Mai
+    [6] Juni
+    [7] Juli
+    [8] August
+    [9] September
+    [10] Oktober
+    [11] November
+   *[12] Dezember
+} { $year }, { $time } Uhr (UTC{ $offset })
+amount = { $whole },{ $hundredths } { $currency }
+amount-whole = { $whole } { $currency }

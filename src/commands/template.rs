@@ -1,0 +1,62 @@
+//! `sagaline template preview`: a message as its reader would have it, with sample data. Needs nothing to run.
+
+use activities::notifications::Channel;
+use activities::notifications::content::{self, Kind, MessageData};
+use activities::notifications::words::Language;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use crate::output::print_text;
+
+/// `sagaline template`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Template {
+    /// Show a message with sample data.
+    Preview(Preview),
+}
+
+/// `sagaline template preview`.
+#[derive(Clone, Debug, Args)]
+pub struct Preview {
+    /// booking_confirmed, booking_cancelled, event_cancelled or cancellation_finished.
+    #[arg(long, value_parser = kind)]
+    kind: Kind,
+    /// en or de.
+    #[arg(long, default_value = "en", value_parser = language)]
+    language: Language,
+    /// email, sms, push or slack.
+    #[arg(long, default_value = "email", value_parser = channel)]
+    channel: Channel,
+    /// Of an e-mail, show the page instead of the text.
+    #[arg(long)]
+    html: bool,
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let names = Kind::ALL.map(Kind::as_str).join(", ");
+    Kind::parse(name).ok_or_else(|| format!("there are {names}"))
+}
+
+fn language(tag: &str) -> Result<Language, String> {
+    let tags = Language::ALL.map(Language::tag).join(", ");
+    Language::parse(tag).ok_or_else(|| format!("there are {tags}"))
+}
+
+fn channel(name: &str) -> Result<Channel, String> {
+    let names = Channel::ALL.map(Channel::as_str).join(", ");
+    Channel::parse(name).ok_or_else(|| format!("there are {names}"))
+}
+
+/// Prints it.
+pub fn run(command: &Template) -> anyhow::Result<()> {
+    let Template::Preview(wish) = command;
+    let content = content::render(wish.kind, wish.language, Uuid::nil(), &MessageData::sample());
+    let content = content.context("making the message")?;
+    print_text(&match wish.channel {
+        Channel::Email if wish.html => content.html,
+        Channel::Email => format!("Subject: {}\n\n{}", content.subject, content.text),
+        Channel::Push => format!("{}\n{}", content.subject, content.short),
+        Channel::Sms | Channel::Slack => content.short,
+    })
+}
