@@ -1,19 +1,19 @@
 //! `sagaline dev` from outside: it starts on nothing, books, survives being killed, and leaves nothing behind.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use running::Dev;
 use serde_json::{Value, json};
 use testkit::eventually;
 
-/// How long a start may take: initialising Postgres, loading 20,000 seats, a machine with other things to do.
-const START_LIMIT: Duration = Duration::from_secs(180);
+mod running;
+
 /// How long a stop may take: draining, and Postgres writing everything out.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a booking may take that somebody waits for.
@@ -24,59 +24,7 @@ const GOOD_CARD: &str = "pm_card_visa";
 /// A payment that takes the bank two seconds: long enough to be killed in the middle of it.
 const SLOW_BANK: &str = "pm_sandbox_processing";
 
-/// A running `dev`, killed when dropped.
-struct Dev {
-    process: Child,
-    ready: Value,
-    http: reqwest::Client,
-}
-
 impl Dev {
-    async fn start(data_dir: &Path) -> Dev {
-        // The TLS library wants one to be named, even where no TLS is spoken.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-            .args([
-                "dev",
-                "--port",
-                "0",
-                "--ops-port",
-                "0",
-                "--dashboard-port",
-                "0",
-                "--output",
-                "json",
-                "--data-dir",
-            ])
-            .arg(data_dir)
-            .env_remove("DATABASE_URL")
-            .env_remove("KAFKA_BROKERS")
-            .env_remove("STRIPE_API_KEY")
-            .env_remove("SMTP_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut dev = Dev {
-            process,
-            ready: Value::Null,
-            http: reqwest::Client::new(),
-        };
-        let stdout = dev.process.stdout.take().unwrap();
-        let line = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(stdout).read_line(&mut line).map(|_| line)
-        });
-        let line = tokio::time::timeout(START_LIMIT, line).await;
-        let line = line.expect("dev is ready in time").unwrap().unwrap();
-        dev.ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
-        dev
-    }
-
-    fn url(&self, of: &str) -> &str {
-        self.ready[of].as_str().unwrap()
-    }
-
     async fn get(&self, url: &str) -> Value {
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
@@ -282,13 +230,6 @@ impl Dev {
         })
         .await;
         assert!(self.process.wait().unwrap().success(), "an orderly end is a success");
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

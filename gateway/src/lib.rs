@@ -59,6 +59,17 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    serve_with(options, deps, listener, shutdown, |api| api).await
+}
+
+/// The same with more around it: `site` is given the API's routes, and gives those that are served.
+pub async fn serve_with(
+    options: Options,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    site: impl FnOnce(axum::Router) -> axum::Router,
+) -> std::io::Result<()> {
     let drain_time_limit = options.drain_time_limit;
     let app = app::App::new(options, deps);
     let inbox = tokio::spawn(webhooks::deliver::run(app.clone(), shutdown.clone()));
@@ -67,7 +78,7 @@ pub async fn serve(
     let telling = tokio::spawn(users::outbox::run(app.clone(), shutdown.clone()));
     let calling_off = tokio::spawn(refunds::runner::run(app.clone(), shutdown.clone()));
     let publishing = tokio::spawn(events::outbox::run(app.clone(), shutdown.clone()));
-    let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
+    let router = site(routes::router(&app)).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());

@@ -101,7 +101,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
-        .routes(routes!(bookings::routes::create))
+        .routes(routes!(bookings::routes::create, bookings::mine::list))
         .routes(routes!(bookings::routes::show, bookings::routes::delete))
         .routes(routes!(bookings::routes::cancel))
         .routes(routes!(refunds::routes::refund))
