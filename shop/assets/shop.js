@@ -95,6 +95,7 @@
   if (!picker) return;
   const said = document.getElementById("said"), sum = document.getElementById("sum");
   const limit = Number(picker.dataset.limit);
+  const money = new Intl.NumberFormat("en", { style: "currency", currency: picker.dataset.currency });
   const boxes = new Map([...picker.querySelectorAll("input[name=seat]")].map(box => [box.value, box]));
   const seats = new Map();
   const figure = picker.querySelector(".map"), sheet = figure.querySelector(".sheet");
@@ -108,8 +109,9 @@
     const names = chosen.map(box => box.value).join(", ");
     const prices = chosen.map(box => box.closest("fieldset")).filter(Boolean);
     const cents = prices.reduce((all, row) => all + Math.round(Number(row.dataset.price) * 100), 0);
-    const price = prices.length === chosen.length && cents ? ` · ${(cents / 100).toFixed(2)}` : "";
+    const price = prices.length === chosen.length && cents ? " · " + money.format(cents / 100) : "";
     sum.textContent = words + names + price;
+    sum.parentElement.classList.toggle("some", chosen.length > 0);
   }
 
   function mark(id) {

@@ -32,7 +32,7 @@ pub fn draw(seats: &[Seat], currency: &str) -> String {
     }
     let (width, height) = ((width + 1.0) * ROOM + 2.0 * NAMES, (height + 1.0) * ROOM + 2.0 * ROOM);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"group\" aria-label=\"Seat map\">\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" preserveAspectRatio=\"xMidYMin meet\" role=\"group\" aria-label=\"Seat map\">\
          <rect class=\"stage\" x=\"{:.0}\" y=\"6\" width=\"{:.0}\" height=\"12\" rx=\"6\"/><text class=\"stage-name\" x=\"{:.0}\" y=\"15\">STAGE</text>",
         width / 2.0 - 60.0,
         120.0,

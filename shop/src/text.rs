@@ -1,7 +1,7 @@
 //! Texts that pages share: dates, paths, queries, seats.
 
 use chrono::{DateTime, Datelike as _, FixedOffset};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// When something is, as people say it; by the offset that it was told with, which for events is the venue's.
 pub struct When {
@@ -39,9 +39,12 @@ impl When {
     }
 }
 
+/// What is written otherwise in a path: nearly everything, dots too, for two of them lead upwards.
+const NOT_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
 /// One segment of a path.
 pub fn segment(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, NOT_IN_PATHS).to_string()
 }
 
 /// The path of an event's page.

@@ -155,7 +155,7 @@ fn cancelled(booking: &Booking) -> Told {
             let same = link("Pay with another card", checkout_path(&booking.event_id, &booking.seat_ids));
             let lines = vec![
                 why.to_owned(),
-                "Nothing was charged. The seats are free again, for you too: be quick.".to_owned(),
+                "Nothing was charged. The seats are free again in a moment, for you too: be quick.".to_owned(),
             ];
             ended("The payment did not work", lines, vec![same, again()])
         }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_bank_that_asks_has_a_page() {
         let told = told(json!({"nextAction": {"type": "authenticate", "paymentId": "pi_1", "clientSecret": "s"}}));
-        assert_eq!(told.next[0].href, "http://bank/_sandbox/payment_intents/pi%5F1/authenticate");
+        assert_eq!(told.next[0].href, "http://bank/_sandbox/payment_intents/pi_1/authenticate");
         assert!(told.goes_on && told.next[0].elsewhere);
     }
 

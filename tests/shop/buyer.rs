@@ -26,10 +26,15 @@ pub struct Answer {
 
 impl Buyer {
     pub fn of(dev: &Dev) -> Buyer {
+        Buyer::at(dev.url("gateway"))
+    }
+
+    /// One at a site at this address.
+    pub fn at(base: &str) -> Buyer {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
         Buyer {
             http: http.build().unwrap(),
-            base: dev.url("gateway").to_owned(),
+            base: base.to_owned(),
             cookies: BTreeMap::new(),
         }
     }

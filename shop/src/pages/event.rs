@@ -37,6 +37,7 @@ struct EventView {
     notice: String,
     from: String,
     each: String,
+    currency: String,
     fees: bool,
     counts: Vec<usize>,
     limit: usize,
@@ -98,6 +99,7 @@ pub async fn show(
         on_sale,
         notice: notice(&event, glance),
         from: glance.from.map(|from| from.told(&event.currency)).unwrap_or_default(),
+        currency: event.currency.to_uppercase(),
         each: event
             .seats_per_buyer_max
             .map(|max| format!("Each buyer may have {}.", count(max, "seat")))
