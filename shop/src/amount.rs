@@ -86,7 +86,12 @@ mod tests {
     #[test]
     fn amounts_are_exact() {
         let read = |text: &str| serde_json::from_str::<Amount>(text).ok();
-        for (text, shown) in [("350", "350.00"), ("0.07", "0.07"), ("223.63", "223.63"), ("8.5", "8.50")] {
+        for (text, shown) in [
+            ("350", "350.00"),
+            ("0.07", "0.07"),
+            ("223.63", "223.63"),
+            ("8.5", "8.50"),
+        ] {
             let amount = read(text).expect("it is an amount");
             assert_eq!(amount.to_string(), shown);
             assert_eq!(serde_json::to_string(&amount).ok().as_deref(), Some(shown));

@@ -19,8 +19,16 @@ pub const CARDS: [Card; 8] = [
         "Visa •••• 3220",
         "The bank asks whether it is you (3-D Secure)",
     ),
-    card("pm_sandbox_processing", "Slow bank •••• 0077", "Takes the bank two seconds"),
-    card("pm_sandbox_flaky", "Unsteady bank •••• 0341", "Fails at first; we try again after a while"),
+    card(
+        "pm_sandbox_processing",
+        "Slow bank •••• 0077",
+        "Takes the bank two seconds",
+    ),
+    card(
+        "pm_sandbox_flaky",
+        "Unsteady bank •••• 0341",
+        "Fails at first; we try again after a while",
+    ),
     card("pm_card_visa_chargeDeclined", "Visa •••• 0002", "Is declined"),
     card(
         "pm_card_visa_chargeDeclinedInsufficientFunds",

@@ -58,7 +58,11 @@ pub fn draw(seats: &[Seat], currency: &str) -> String {
             SeatStatus::Sold => ("sold", "sold"),
         };
         let price = seat.price.told(currency);
-        let marks = seat.marks.iter().map(|mark| format!(", {}", mark.replace('_', " "))).collect::<String>();
+        let marks = seat
+            .marks
+            .iter()
+            .map(|mark| format!(", {}", mark.replace('_', " ")))
+            .collect::<String>();
         let name = format!("Row {}, seat {}, {price}{marks}", seat.row, seat_label(&seat.seat_id));
         let _ = write!(
             svg,
@@ -147,10 +151,14 @@ mod tests {
 
     fn seats(rows: &[(&str, usize)]) -> Vec<Seat> {
         let seat = |row: &str, number: usize| {
-            let json = format!("{{\"seatId\": \"{row}{number}\", \"section\": \"S\", \"row\": \"{row}\", \"price\": 10, \"status\": \"available\"}}");
+            let json = format!(
+                "{{\"seatId\": \"{row}{number}\", \"section\": \"S\", \"row\": \"{row}\", \"price\": 10, \"status\": \"available\"}}"
+            );
             serde_json::from_str(&json).expect("it is a seat")
         };
-        rows.iter().flat_map(|(row, count)| (1..=*count).map(|number| seat(row, number)).collect::<Vec<_>>()).collect()
+        rows.iter()
+            .flat_map(|(row, count)| (1..=*count).map(|number| seat(row, number)).collect::<Vec<_>>())
+            .collect()
     }
 
     #[test]
@@ -179,6 +187,9 @@ mod tests {
         seats[0].seat_id = "\"><script>\u{0}".to_owned();
         seats[0].row = "<b>".to_owned();
         let svg = draw(&seats, "usd");
-        assert!(!svg.contains("<script") && !svg.contains("<b>") && !svg.contains('\0'), "{svg}");
+        assert!(
+            !svg.contains("<script") && !svg.contains("<b>") && !svg.contains('\0'),
+            "{svg}"
+        );
     }
 }

@@ -110,7 +110,13 @@ mod tests {
     #[test]
     fn only_our_own_paths_are_gone_to() {
         assert_eq!(local("/shop/orders?x=1"), "/shop/orders?x=1");
-        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", "", "/a\r\nb"] {
+        for elsewhere in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "",
+            "/a\r\nb",
+        ] {
             assert_eq!(local(elsewhere), "/", "{elsewhere:?}");
         }
     }
@@ -125,9 +131,19 @@ mod tests {
     #[test]
     fn seats_and_times_are_short() {
         assert_eq!((seat_label("101-A-15"), seat_label("Box ü")), ("15", "Box ü"));
-        assert_eq!((about(59), about(61), about(121)), ("less than a minute".into(), "about a minute".into(), "about 3 minutes".into()));
+        assert_eq!(
+            (about(59), about(61), about(121)),
+            (
+                "less than a minute".into(),
+                "about a minute".into(),
+                "about 3 minutes".into()
+            )
+        );
         let when = When::of("2027-06-12T19:00:00-04:00");
-        assert_eq!((when.day.as_str(), when.time.as_str()), ("Saturday, 12 June 2027", "19:00"));
+        assert_eq!(
+            (when.day.as_str(), when.time.as_str()),
+            ("Saturday, 12 June 2027", "19:00")
+        );
         assert_eq!(When::of("soon").day, "soon");
     }
 }

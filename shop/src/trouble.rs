@@ -31,7 +31,9 @@ pub enum Trouble {
     #[error("that was tried too often: wait for a while, then try again")]
     TooOften,
     /// The gateway, or what it needs, is away or has too much to do.
-    #[error("very many people are here just now, or something is being repaired: nothing is lost, try again in a moment")]
+    #[error(
+        "very many people are here just now, or something is being repaired: nothing is lost, try again in a moment"
+    )]
     Away,
     /// A defect of ours.
     #[error("something is wrong on our side, and has been recorded; nothing was charged by this page")]

@@ -9,9 +9,7 @@ use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use crate::api::{Caller, Failure, Token};
-use crate::limits::{
-    ACCESS_MARGIN_SECONDS, COOKIE_BYTES_MAX, GUEST_ORDERS_MAX, GUEST_SECONDS, SESSION_SECONDS,
-};
+use crate::limits::{ACCESS_MARGIN_SECONDS, COOKIE_BYTES_MAX, GUEST_ORDERS_MAX, GUEST_SECONDS, SESSION_SECONDS};
 use crate::options::Options;
 use crate::routes::Shop;
 use crate::trouble::Trouble;

@@ -89,7 +89,10 @@ fn paying(booking: &Booking, payments: &Payments) -> Told {
         let bank = match payments {
             Payments::TestCards { bank_url } => {
                 let id = crate::text::segment(&action.payment_id);
-                let href = format!("{}/_sandbox/payment_intents/{id}/authenticate", bank_url.trim_end_matches('/'));
+                let href = format!(
+                    "{}/_sandbox/payment_intents/{id}/authenticate",
+                    bank_url.trim_end_matches('/')
+                );
                 Some(Link {
                     elsewhere: true,
                     ..link("Go to your bank", href)
@@ -103,7 +106,8 @@ fn paying(booking: &Booking, payments: &Payments) -> Told {
             ..under_way(
                 "Your bank asks whether it is you",
                 vec![
-                    "Confirm the payment on your bank's page, then come back here: this page goes on by itself.".to_owned(),
+                    "Confirm the payment on your bank's page, then come back here: this page goes on by itself."
+                        .to_owned(),
                     held.to_owned(),
                 ],
             )
@@ -111,22 +115,39 @@ fn paying(booking: &Booking, payments: &Payments) -> Told {
     }
     let is_retried = booking.history.iter().any(|entry| entry.event == "payment.retry");
     if is_retried {
-        let why = "The bank could not carry out the payment just now. We try again by ourselves, and never charge you twice.";
-        let told = under_way("The payment takes longer than usual", vec![why.to_owned(), held.to_owned()]);
+        let why =
+            "The bank could not carry out the payment just now. We try again by ourselves, and never charge you twice.";
+        let told = under_way(
+            "The payment takes longer than usual",
+            vec![why.to_owned(), held.to_owned()],
+        );
         return Told { tone: "wait", ..told };
     }
-    under_way("Paying…", vec!["Your bank is working on it.".to_owned(), held.to_owned()])
+    under_way(
+        "Paying…",
+        vec!["Your bank is working on it.".to_owned(), held.to_owned()],
+    )
 }
 
 fn confirmed(booking: &Booking) -> Told {
     let given: usize = booking.refunds.iter().map(|refund| refund.seat_ids.len()).sum();
     let mut lines = Vec::new();
     if given > 0 {
-        let is_back = booking.refunds.iter().all(|refund| refund.status == RefundStatus::Refunded);
-        let money = if is_back { "is on its way to your bank" } else { "follows in a moment" };
+        let is_back = booking
+            .refunds
+            .iter()
+            .all(|refund| refund.status == RefundStatus::Refunded);
+        let money = if is_back {
+            "is on its way to your bank"
+        } else {
+            "follows in a moment"
+        };
         lines.push(format!("{} given back; the money {money}.", count(given, "ticket")));
     } else {
-        lines.push("Paid, and yours. Show the code at the door, on your phone or on paper. A confirmation comes by mail.".to_owned());
+        lines.push(
+            "Paid, and yours. Show the code at the door, on your phone or on paper. A confirmation comes by mail."
+                .to_owned(),
+        );
     }
     Told {
         tone: "good",
@@ -134,7 +155,10 @@ fn confirmed(booking: &Booking) -> Told {
         lines,
         next: Vec::new(),
         offered: Vec::new(),
-        goes_on: booking.refunds.iter().any(|refund| refund.status != RefundStatus::Refunded),
+        goes_on: booking
+            .refunds
+            .iter()
+            .any(|refund| refund.status != RefundStatus::Refunded),
     }
 }
 
@@ -152,7 +176,10 @@ fn cancelled(booking: &Booking) -> Told {
         Some("PAYMENT_FAILED") => {
             let failure = booking.payment_failure.as_ref();
             let why = failure.map_or("The payment could not be made.", |failure| failure.message.as_str());
-            let same = link("Pay with another card", checkout_path(&booking.event_id, &booking.seat_ids));
+            let same = link(
+                "Pay with another card",
+                checkout_path(&booking.event_id, &booking.seat_ids),
+            );
             let lines = vec![
                 why.to_owned(),
                 "Nothing was charged. The seats are free again in a moment, for you too: be quick.".to_owned(),
@@ -160,7 +187,10 @@ fn cancelled(booking: &Booking) -> Told {
             ended("The payment did not work", lines, vec![same, again()])
         }
         Some("REFUNDED") => {
-            let is_back = booking.refunds.iter().all(|refund| refund.status == RefundStatus::Refunded);
+            let is_back = booking
+                .refunds
+                .iter()
+                .all(|refund| refund.status == RefundStatus::Refunded);
             let line = if is_back {
                 "All tickets were given back. The money is on its way to your bank, which may take some days."
             } else {
@@ -194,9 +224,16 @@ fn rejected(booking: &Booking) -> Told {
         let line = "This event allows each buyer a few seats only, and you have as many already. Nothing was charged.";
         return told("That would be too many seats", line, Vec::new());
     }
-    let unavailable = booking.history.iter().rev().find(|entry| entry.event == "seat.unavailable");
+    let unavailable = booking
+        .history
+        .iter()
+        .rev()
+        .find(|entry| entry.event == "seat.unavailable");
     let offered = unavailable.and_then(|entry| entry.data.get("availableSeats")?.as_array());
-    let offered = offered.into_iter().flatten().filter_map(|seat| seat.as_str().map(str::to_owned));
+    let offered = offered
+        .into_iter()
+        .flatten()
+        .filter_map(|seat| seat.as_str().map(str::to_owned));
     let line = "Somebody was a moment faster. Nothing was charged.";
     told("These seats are gone", line, offered.take(OFFERED_MAX).collect())
 }
@@ -223,11 +260,23 @@ mod tests {
 
     #[test]
     fn every_state_has_words_and_a_way_on() {
-        for status in ["initiated", "reserved", "paying", "confirmed", "cancelled", "rejected", "expired"] {
+        for status in [
+            "initiated",
+            "reserved",
+            "paying",
+            "confirmed",
+            "cancelled",
+            "rejected",
+            "expired",
+        ] {
             let told = told(json!({ "status": status }));
             let is_over = matches!(status, "cancelled" | "rejected" | "expired");
             assert_eq!(!told.next.is_empty(), is_over, "{status}");
-            assert_eq!(told.goes_on, matches!(status, "initiated" | "reserved" | "paying"), "{status}");
+            assert_eq!(
+                told.goes_on,
+                matches!(status, "initiated" | "reserved" | "paying"),
+                "{status}"
+            );
             assert!(!told.title.is_empty() && !told.lines.is_empty());
         }
     }
@@ -235,7 +284,10 @@ mod tests {
     #[test]
     fn a_bank_that_asks_has_a_page() {
         let told = told(json!({"nextAction": {"type": "authenticate", "paymentId": "pi_1", "clientSecret": "s"}}));
-        assert_eq!(told.next[0].href, "http://bank/_sandbox/payment_intents/pi_1/authenticate");
+        assert_eq!(
+            told.next[0].href,
+            "http://bank/_sandbox/payment_intents/pi_1/authenticate"
+        );
         assert!(told.goes_on && told.next[0].elsewhere);
     }
 
@@ -249,8 +301,12 @@ mod tests {
 
     #[test]
     fn who_was_too_late_is_offered_others() {
-        let history = json!([{"seq": 1, "at": "", "event": "seat.unavailable", "data": {"availableSeats": ["A3", "A4"]}}]);
-        assert_eq!(told(json!({"status": "rejected", "history": history})).offered, ["A3", "A4"]);
+        let history =
+            json!([{"seq": 1, "at": "", "event": "seat.unavailable", "data": {"availableSeats": ["A3", "A4"]}}]);
+        assert_eq!(
+            told(json!({"status": "rejected", "history": history})).offered,
+            ["A3", "A4"]
+        );
         let limit = told(json!({"status": "rejected", "reason": "SEAT_LIMIT"}));
         assert!(limit.title.contains("too many") && limit.offered.is_empty());
     }
@@ -259,7 +315,10 @@ mod tests {
     fn what_was_given_back_is_told() {
         let refunds = |status| json!([{"refundId": "r", "status": status, "seatIds": ["A1"], "amount": 5.25}]);
         let part = told(json!({"status": "confirmed", "refunds": refunds("refunded")}));
-        assert_eq!((part.lines[0].as_str(), part.goes_on), ("1 ticket given back; the money is on its way to your bank.", false));
+        assert_eq!(
+            (part.lines[0].as_str(), part.goes_on),
+            ("1 ticket given back; the money is on its way to your bank.", false)
+        );
         let all = told(json!({"status": "cancelled", "reason": "REFUNDED", "refunds": refunds("refunding")}));
         assert!(all.goes_on && all.title == "Given back");
     }

@@ -40,7 +40,11 @@ impl Buyer {
     }
 
     pub async fn send(&mut self, method: Method, path: &str, site: &str, form: Option<&[(&str, &str)]>) -> Answer {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
@@ -60,7 +64,10 @@ impl Buyer {
             };
         }
         let header = |name: &str| {
-            let value = answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let value = answer
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned());
             value.unwrap_or_default()
         };
         Answer {
@@ -82,7 +89,10 @@ impl Buyer {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         assert!(answer.policy.contains("script-src 'self'"), "{path}: {}", answer.policy);
         assert!(answer.text.len() < 100_000, "{path} has {} bytes", answer.text.len());
-        assert!(!answer.text.contains("<script>") && !answer.text.contains("style=\""), "{path}");
+        assert!(
+            !answer.text.contains("<script>") && !answer.text.contains("style=\""),
+            "{path}"
+        );
         answer.text
     }
 
@@ -93,7 +103,9 @@ impl Buyer {
     /// Opens the checkout of these seats, and gives its path with the order's key, and its form's fields.
     pub async fn checkout(&mut self, event: &str, seats: &[&str]) -> (String, Vec<(String, String)>) {
         let seats: Vec<String> = seats.iter().map(|seat| format!("seat={seat}")).collect();
-        let keyed = self.get(&format!("/shop/events/{event}/checkout?{}", seats.join("&"))).await;
+        let keyed = self
+            .get(&format!("/shop/events/{event}/checkout?{}", seats.join("&")))
+            .await;
         assert_eq!(keyed.status, 303, "{}", keyed.text);
         let page = self.page(&keyed.to).await;
         let fields = page.split("<input type=\"hidden\" ").skip(1).map(|input| {
@@ -116,7 +128,10 @@ impl Buyer {
 
     /// Sends a checkout's form.
     pub async fn pay(&mut self, event: &str, fields: &[(String, String)], card: &str) -> Answer {
-        let mut form: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut form: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         form.extend([("card", card), ("email", "fan@example.com")]);
         self.post(&format!("/shop/events/{event}/checkout"), &form).await
     }

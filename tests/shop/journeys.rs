@@ -13,14 +13,22 @@ async fn pick(chrome: &Chrome, seat: &str) {
     let middle = format!("document.querySelector('{free}').scrollIntoView({{block: 'center', behavior: 'instant'}})");
     chrome.run(&middle).await;
     chrome.click_on(&free).await;
-    chrome.find(&format!(".seat[data-id=\"{seat}\"][aria-checked=true]")).await;
+    chrome
+        .find(&format!(".seat[data-id=\"{seat}\"][aria-checked=true]"))
+        .await;
+}
+
+/// Says where the tickets go.
+async fn address(chrome: &Chrome, email: &str) {
+    let field = chrome.find("input[name=email]").await;
+    field.send_keys(email).await.unwrap();
 }
 
 /// To the checkout, with this card, and pays.
 async fn pay(chrome: &Chrome, card: &str) {
     chrome.click("Continue to checkout").await;
     chrome.arrives("/shop/events/").await;
-    chrome.find("input[name=email]").await.send_keys("fan@example.com").await.unwrap();
+    address(chrome, "fan@example.com").await;
     chrome.click_on(&format!("input[value=\"{card}\"]")).await;
     chrome.click("Pay ").await;
 }
@@ -29,7 +37,9 @@ async fn pay(chrome: &Chrome, card: &str) {
 async fn a_buyer_gets_a_ticket_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path()).await;
-    let Some(chrome) = browser(dev.url("gateway")).await else { return };
+    let Some(chrome) = browser(dev.url("gateway")).await else {
+        return;
+    };
     chrome.open("/").await;
     chrome.find("input[name=text]").await.send_keys("eras").await.unwrap();
     chrome.click("Search").await;
@@ -57,7 +67,9 @@ async fn a_buyer_gets_a_ticket_in_a_browser() {
 async fn keyboards_choose_seats(chrome: &Chrome) {
     chrome.open(&format!("/shop/events/{TOUR}?section=Floor")).await;
     chrome.find(".seat[tabindex=\"0\"]").await;
-    chrome.run("document.querySelector('.seat[tabindex=\"0\"]').focus()").await;
+    chrome
+        .run("document.querySelector('.seat[tabindex=\"0\"]').focus()")
+        .await;
     let at = "return document.activeElement.dataset.id";
     assert_eq!(chrome.run(at).await, "A1");
     chrome.press("" + thirtyfour::Key::Right).await;
@@ -94,7 +106,7 @@ async fn phones_are_enough(chrome: &Chrome) {
     chrome.open(&format!("/shop/events/{TOUR}?section=VIP")).await;
     chrome.click("Find seats").await;
     chrome.shows("Checkout").await;
-    chrome.find("input[name=email]").await.send_keys("fan@example.com").await.unwrap();
+    address(chrome, "fan@example.com").await;
     chrome.screenshot("phone-checkout").await;
     chrome.click("Pay ").await;
     chrome.shows("You’re going!").await;
@@ -106,7 +118,9 @@ async fn two_browsers_want_the_same_seat() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path()).await;
     let base = dev.url("gateway");
-    let (Some(one), Some(other)) = tokio::join!(browser(base), browser(base)) else { return };
+    let (Some(one), Some(other)) = tokio::join!(browser(base), browser(base)) else {
+        return;
+    };
     let event = hall::event(&dev, "A small hall", "Floor").await;
     for chrome in [&one, &other] {
         chrome.open(&format!("/shop/events/{event}")).await;
@@ -135,7 +149,7 @@ async fn two_browsers_want_the_same_seat() {
     late.click_on(".rows label").await;
     late.click("Take these").await;
     late.shows("Checkout").await;
-    late.find("input[name=email]").await.send_keys("late@example.com").await.unwrap();
+    address(late, "late@example.com").await;
     late.click("Pay ").await;
     late.shows("You’re going!").await;
 

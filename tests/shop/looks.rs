@@ -11,7 +11,9 @@ use crate::running::Dev;
 async fn every_page_of_the_shop_is_accessible_and_harmless() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path()).await;
-    let Some(chrome) = browser(dev.url("gateway")).await else { return };
+    let Some(chrome) = browser(dev.url("gateway")).await else {
+        return;
+    };
     let event = hall::event(&dev, HOSTILE, &HOSTILE.chars().take(40).collect::<String>()).await;
     let crowded = hall::event(&dev, "Crowded", "Floor").await;
     let mut database = sqlx::PgConnection::connect(dev.url("database")).await.unwrap();
@@ -23,7 +25,9 @@ async fn every_page_of_the_shop_is_accessible_and_harmless() {
     buyer.until(&declined, "The payment did not work").await;
     let hostile = buyer.order(&event, &["A1", "A2"], "pm_card_visa").await;
     buyer.until(&hostile, "going!").await;
-    buyer.until(&format!("/shop/events/{crowded}/queue"), "waiting room").await;
+    buyer
+        .until(&format!("/shop/events/{crowded}/queue"), "waiting room")
+        .await;
 
     chrome.open("/shop/door").await;
     chrome.check("door").await;
@@ -46,7 +50,10 @@ async fn every_page_of_the_shop_is_accessible_and_harmless() {
         ("queue", format!("/shop/events/{crowded}/queue")),
         ("login", "/shop/login".to_owned()),
         ("register", "/shop/register".to_owned()),
-        ("not-found", "/shop/nowhere%3Cimg%20src=x%20onerror=window.pwned=1%3E".to_owned()),
+        (
+            "not-found",
+            "/shop/nowhere%3Cimg%20src=x%20onerror=window.pwned=1%3E".to_owned(),
+        ),
     ];
     for (name, path) in pages {
         chrome.open(&path).await;

@@ -47,10 +47,21 @@ async fn everything_can_be_bought_without_a_script() {
     for path in [order.clone(), format!("{order}/qr/0"), format!("{order}/tickets.pdf")] {
         assert_eq!(other.get(&path).await.status, 404, "{path}");
     }
-    let number = page.split("class=\"number\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let wrong = other.post("/shop/orders", &[("number", &number), ("email", "other@example.com")]).await;
+    let number = page
+        .split("class=\"number\">")
+        .nth(1)
+        .unwrap()
+        .split('<')
+        .next()
+        .unwrap()
+        .to_owned();
+    let wrong = other
+        .post("/shop/orders", &[("number", &number), ("email", "other@example.com")])
+        .await;
     assert_eq!(wrong.status, 404);
-    let found = other.post("/shop/orders", &[("number", &number), ("email", "fan@example.com")]).await;
+    let found = other
+        .post("/shop/orders", &[("number", &number), ("email", "fan@example.com")])
+        .await;
     assert_eq!(found.to, order);
     assert!(other.page(&order).await.contains(&number));
 
@@ -58,12 +69,18 @@ async fn everything_can_be_bought_without_a_script() {
     let (_, fields) = other.checkout(TOUR, &["A15"]).await;
     let gone = other.pay(TOUR, &fields, "pm_card_visa").await;
     assert_eq!(gone.status, 409);
-    assert!(gone.text.contains("These seats are gone") && gone.text.contains("Free near by"), "{}", gone.text);
+    assert!(
+        gone.text.contains("These seats are gone") && gone.text.contains("Free near by"),
+        "{}",
+        gone.text
+    );
 
     // One ticket back, then the other.
     let refund = buyer.post(&format!("{order}/refund"), &[("seat", "A15")]).await;
     assert_eq!(refund.to, order, "{}", refund.text);
-    buyer.until(&order, "1 ticket given back; the money is on its way").await;
+    buyer
+        .until(&order, "1 ticket given back; the money is on its way")
+        .await;
     assert_eq!(buyer.post(&format!("{order}/refund"), &[]).await.status, 422);
     declined_cards_say_why(&mut buyer).await;
     time_is_given_once(&mut buyer).await;
@@ -76,9 +93,14 @@ async fn everything_can_be_bought_without_a_script() {
 }
 
 async fn declined_cards_say_why(buyer: &mut Buyer) {
-    let order = buyer.order(TOUR, &["B1"], "pm_card_visa_chargeDeclinedInsufficientFunds").await;
+    let order = buyer
+        .order(TOUR, &["B1"], "pm_card_visa_chargeDeclinedInsufficientFunds")
+        .await;
     let page = buyer.until(&order, "The payment did not work").await;
-    assert!(page.contains("enough money") && page.contains("Pay with another card"), "{page}");
+    assert!(
+        page.contains("enough money") && page.contains("Pay with another card"),
+        "{page}"
+    );
     // Once it is seen that the seat is free again.
     let (_, fields) = buyer.checkout(TOUR, &["B1"]).await;
     let mut again = String::new();
@@ -93,7 +115,10 @@ async fn declined_cards_say_why(buyer: &mut Buyer) {
 async fn time_is_given_once(buyer: &mut Buyer) {
     let order = buyer.order(TOUR, &["B2"], "pm_card_threeDSecure2Required").await;
     let page = buyer.until(&order, "Go to your bank").await;
-    assert!(page.contains("more minutes") && page.contains("I need five more minutes"), "{page}");
+    assert!(
+        page.contains("more minutes") && page.contains("I need five more minutes"),
+        "{page}"
+    );
     assert_eq!(buyer.post(&format!("{order}/extend"), &[]).await.to, order);
     assert!(!buyer.page(&order).await.contains("I need five more minutes"));
     assert_eq!(buyer.post(&format!("{order}/cancel"), &[]).await.to, order);
@@ -101,7 +126,11 @@ async fn time_is_given_once(buyer: &mut Buyer) {
 }
 
 async fn forms_of_other_sites_do_nothing(buyer: &mut Buyer, order: &str) {
-    for path in [format!("{order}/cancel"), "/shop/login".to_owned(), "/shop/logout".to_owned()] {
+    for path in [
+        format!("{order}/cancel"),
+        "/shop/login".to_owned(),
+        "/shop/logout".to_owned(),
+    ] {
         let answer = buyer.send(Method::POST, &path, "cross-site", Some(&[])).await;
         assert_eq!(answer.status, 403, "{path}");
     }
@@ -126,9 +155,13 @@ async fn doors_let_in_once(dev: &Dev, buyer: &mut Buyer) {
 
     let mut door = Buyer::of(dev);
     assert!(door.page("/shop/door").await.contains("has a pass"));
-    let forged = door.post("/shop/door/pass", &[("event", TOUR), ("pass", "nonsense")]).await;
+    let forged = door
+        .post("/shop/door/pass", &[("event", TOUR), ("pass", "nonsense")])
+        .await;
     assert_eq!(forged.status, 403);
-    let come = door.post("/shop/door/pass", &[("event", TOUR), ("pass", pass.trim())]).await;
+    let come = door
+        .post("/shop/door/pass", &[("event", TOUR), ("pass", pass.trim())])
+        .await;
     assert_eq!(come.to, "/shop/door", "{}", come.text);
     assert!(door.page("/shop/door").await.contains("are inside"));
     let scan = "5f0c1f0e-7b1f-4a59-9b0c-0a9f6f6f0a11";
@@ -137,9 +170,20 @@ async fn doors_let_in_once(dev: &Dev, buyer: &mut Buyer) {
         assert!(first.text.contains("Let them in"), "{}", first.text);
     }
     let other_scan = "5f0c1f0e-7b1f-4a59-9b0c-0a9f6f6f0a12";
-    let second = door.post("/shop/door/check", &[("scan", other_scan), ("code", code)]).await;
-    assert!(second.text.contains("Somebody came by this ticket already"), "{}", second.text);
-    let nonsense = door.post("/shop/door/check", &[("scan", "5f0c1f0e-7b1f-4a59-9b0c-0a9f6f6f0a13"), ("code", "x")]).await;
+    let second = door
+        .post("/shop/door/check", &[("scan", other_scan), ("code", code)])
+        .await;
+    assert!(
+        second.text.contains("Somebody came by this ticket already"),
+        "{}",
+        second.text
+    );
+    let nonsense = door
+        .post(
+            "/shop/door/check",
+            &[("scan", "5f0c1f0e-7b1f-4a59-9b0c-0a9f6f6f0a13"), ("code", "x")],
+        )
+        .await;
     assert!(nonsense.text.contains("Not a ticket of ours"), "{}", nonsense.text);
     buyer.until(&order, "Used at the door").await;
 }
@@ -152,14 +196,24 @@ async fn lines_are_stood_in(dev: &Dev, buyer: &mut Buyer) {
     sqlx::query(open).bind(&event).execute(&mut database).await.unwrap();
     let queue = format!("/shop/events/{event}/queue");
     buyer.until(&queue, "in the waiting room").await;
-    let keyed = buyer.get(&format!("/shop/events/{event}/checkout?seat=A1&order={}", uuid::Uuid::new_v4())).await;
+    let keyed = buyer
+        .get(&format!(
+            "/shop/events/{event}/checkout?seat=A1&order={}",
+            uuid::Uuid::new_v4()
+        ))
+        .await;
     assert_eq!((keyed.status.as_u16(), keyed.to), (303, queue.clone()));
     let move_on = "update ticketing.waiting_rooms set opens_at = now() - interval '1 minute' where event_id = $1";
     sqlx::query(move_on).bind(&event).execute(&mut database).await.unwrap();
     buyer.until(&queue, "your turn").await;
     let order = buyer.order(&event, &["A1"], "pm_card_visa").await;
     buyer.until(&order, "going!").await;
-    assert!(buyer.page(&format!("/shop/events/{TOUR}/queue")).await.contains("There is no line"));
+    assert!(
+        buyer
+            .page(&format!("/shop/events/{TOUR}/queue"))
+            .await
+            .contains("There is no line")
+    );
 }
 
 async fn organisers_see_their_sales(dev: &Dev) {
@@ -167,7 +221,9 @@ async fn organisers_see_their_sales(dev: &Dev) {
     let mut organiser = Buyer::of(dev);
     assert_eq!(organiser.get("/shop/organiser").await.status, 401);
     let token = dev.url("organiser_token");
-    organiser.cookies.insert("sagaline_access".to_owned(), format!("usr_organiser:{token}"));
+    organiser
+        .cookies
+        .insert("sagaline_access".to_owned(), format!("usr_organiser:{token}"));
     let list = organiser.page("/shop/organiser").await;
     assert!(list.contains("Sold by us") && list.contains("published"), "{list}");
     let sales = format!("/shop/organiser/events/{event}");
@@ -177,7 +233,10 @@ async fn organisers_see_their_sales(dev: &Dev) {
     assert!(buyer.until(&order, "going!").await.contains("€223.63"));
     organiser.until(&sales, "<b>2</b> of 20 seats").await;
     // Somebody else's, or nobody's.
-    assert_eq!(organiser.get(&format!("/shop/organiser/events/{TOUR}")).await.status, 404);
+    assert_eq!(
+        organiser.get(&format!("/shop/organiser/events/{TOUR}")).await.status,
+        404
+    );
 }
 
 async fn names_are_no_markup(dev: &Dev, buyer: &mut Buyer) {
@@ -197,7 +256,10 @@ async fn names_are_no_markup(dev: &Dev, buyer: &mut Buyer) {
     ];
     for path in pages {
         let page = buyer.page(&path).await;
-        assert!(!page.contains("<img src=x") && !page.contains("<b>Floor"), "{path}: {page}");
+        assert!(
+            !page.contains("<img src=x") && !page.contains("<b>Floor"),
+            "{path}: {page}"
+        );
     }
     let map = buyer.get(&format!("/shop/events/{event}/map{section}")).await;
     assert!(map.text.starts_with("<svg") && !map.text.contains("<b>") && map.text.contains("data-id=\"A2\""));
@@ -205,7 +267,10 @@ async fn names_are_no_markup(dev: &Dev, buyer: &mut Buyer) {
 
 async fn the_api_keeps_its_paths(dev: &Dev) {
     let url = |path: &str| format!("{}{path}", dev.url("gateway"));
-    assert_eq!(dev.http.get(url("/events")).send().await.unwrap().headers()["content-type"], "application/json");
+    assert_eq!(
+        dev.http.get(url("/events")).send().await.unwrap().headers()["content-type"],
+        "application/json"
+    );
     let nothing = dev.http.get(url("/nothing")).send().await.unwrap();
     assert_eq!(nothing.status(), 404);
     assert_eq!(nothing.headers()["content-type"], "application/problem+json");

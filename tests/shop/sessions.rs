@@ -14,12 +14,31 @@ async fn an_account_at_the_site_is_made_used_and_left() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path()).await;
     let mut buyer = Buyer::of(&dev);
-    let account = [("name", "Ada"), ("email", "ada@example.com"), ("password", PASSWORD), ("next", "/shop/orders")];
-    let short = buyer.post("/shop/register", &[("name", "Ada"), ("email", "ada"), ("password", "short")]).await;
+    let account = [
+        ("name", "Ada"),
+        ("email", "ada@example.com"),
+        ("password", PASSWORD),
+        ("next", "/shop/orders"),
+    ];
+    let short = buyer
+        .post(
+            "/shop/register",
+            &[("name", "Ada"), ("email", "ada"), ("password", "short")],
+        )
+        .await;
     assert_eq!(short.status, 422);
-    assert!(short.text.contains("password") && short.text.contains("email"), "{}", short.text);
+    assert!(
+        short.text.contains("password") && short.text.contains("email"),
+        "{}",
+        short.text
+    );
     let made = buyer.post("/shop/register", &account).await;
-    assert_eq!((made.status.as_u16(), made.to.as_str()), (303, "/shop/orders"), "{}", made.text);
+    assert_eq!(
+        (made.status.as_u16(), made.to.as_str()),
+        (303, "/shop/orders"),
+        "{}",
+        made.text
+    );
     assert!(buyer.page("/shop/orders").await.contains("No orders yet"));
     let order = buyer.order(TOUR, &["A1"], "pm_card_visa").await;
     buyer.until(&order, "going!").await;
@@ -28,9 +47,18 @@ async fn an_account_at_the_site_is_made_used_and_left() {
     // Another browser of theirs has the order too; nobody else's has.
     let mut other = Buyer::of(&dev);
     assert_eq!(other.get(&order).await.status, 404);
-    let wrong = other.post("/shop/login", &[("email", "ada@example.com"), ("password", "wrong password")]).await;
+    let wrong = other
+        .post(
+            "/shop/login",
+            &[("email", "ada@example.com"), ("password", "wrong password")],
+        )
+        .await;
     assert!(wrong.status == 422 && wrong.text.contains("is wrong"));
-    let login = [("email", "ada@example.com"), ("password", PASSWORD), ("next", "//evil.example")];
+    let login = [
+        ("email", "ada@example.com"),
+        ("password", PASSWORD),
+        ("next", "//evil.example"),
+    ];
     assert_eq!(other.post("/shop/login", &login).await.to, "/");
     assert!(other.page(&order).await.contains("SL-"));
 
@@ -44,7 +72,8 @@ async fn an_account_at_the_site_is_made_used_and_left() {
     assert!(other.cookies.contains_key("sagaline_access"));
 
     // A token that isn't good ends the login, rather than making a guest of somebody.
-    tab.cookies.insert("sagaline_access".to_owned(), "usr_1:nonsense".to_owned());
+    tab.cookies
+        .insert("sagaline_access".to_owned(), "usr_1:nonsense".to_owned());
     let ended = tab.get("/shop/orders").await;
     assert!(ended.status == 401 && ended.text.contains("Log in"));
     assert!(!tab.cookies.contains_key("sagaline_access") && !tab.cookies.contains_key("sagaline_refresh"));
@@ -62,13 +91,25 @@ async fn an_account_at_the_site_is_made_used_and_left() {
 /// The same pages by a process of their own, which reaches the gateway by HTTP.
 async fn pages_may_be_apart(dev: &Dev) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-        .args(["shop", "--listen", "127.0.0.1:0", "--log-format", "json", "--gateway-url", dev.url("gateway")])
+        .args([
+            "shop",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--gateway-url",
+            dev.url("gateway"),
+        ])
         .env("SAGALINE_BANK_URL", dev.url("stripe"))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let stderr = BufReader::new(process.stderr.take().unwrap());
-    let line = stderr.lines().map_while(Result::ok).find(|line| line.contains("pages are served")).unwrap();
+    let line = stderr
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.contains("pages are served"))
+        .unwrap();
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = line["fields"]["address"].as_str().or(line["address"].as_str()).unwrap();
     let mut buyer = Buyer::at(&format!("http://{address}"));

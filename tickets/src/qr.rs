@@ -82,7 +82,11 @@ mod tests {
         let modules = (0..qr.side()).flat_map(|row| qr.0[row].iter().take(qr.side()));
         assert_eq!(dark, modules.filter(|module| module.value()).count());
         // The finder pattern begins with seven dark modules.
-        let first = Run { row: 0, column: 0, length: 7 };
+        let first = Run {
+            row: 0,
+            column: 0,
+            length: 7,
+        };
         assert_eq!(qr.runs()[0], first);
         assert!(qr.svg().contains("M4 4h7v1h-7z"));
         assert!(Qr::of(&"x".repeat(8_000)).is_none());

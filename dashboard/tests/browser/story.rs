@@ -5,9 +5,9 @@ use serde_json::json;
 use thirtyfour::Key;
 
 use crate::browser;
-use testkit::{Chrome, PAGE_LIMIT as LIMIT};
 use crate::control::Control;
 use crate::worker;
+use testkit::{Chrome, PAGE_LIMIT as LIMIT};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_saga_is_found_understood_and_repaired() {

@@ -104,6 +104,9 @@ mod tests {
         assert!(matches!(failure, Failure::Refused(refusal) if refusal.told() == "email must be an address"));
         let away = Failure::of_problem(StatusCode::SERVICE_UNAVAILABLE, body);
         assert!(matches!(away, Failure::Away(_)));
-        assert!(matches!(Failure::of_problem(StatusCode::BAD_GATEWAY, b"<html>"), Failure::Away(_)));
+        assert!(matches!(
+            Failure::of_problem(StatusCode::BAD_GATEWAY, b"<html>"),
+            Failure::Away(_)
+        ));
     }
 }

@@ -55,7 +55,10 @@ impl Remote {
 
 /// Writes down where a request came from, as proxies do.
 pub fn add_hop(headers: &mut HeaderMap, peer: IpAddr) {
-    let before = headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let before = headers
+        .get_all(&FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = before.collect();
     let peer = peer.to_string();
     let all = hops.into_iter().chain([peer.as_str()]).collect::<Vec<_>>().join(", ");

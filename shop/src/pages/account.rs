@@ -61,7 +61,10 @@ pub async fn log_in(State(shop): State<Shop>, Extension(visitor): Extension<Visi
         Ok(tokens) => Ok(enter(&shop, &tokens, &fields)),
         Err(failure) if failure.is("wrong-credentials") || failure.is("invalid") => {
             let problem = "The address or the password is wrong.".to_owned();
-            html_with(StatusCode::UNPROCESSABLE_ENTITY, &Account::of(&visitor, false, &fields, problem))
+            html_with(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &Account::of(&visitor, false, &fields, problem),
+            )
         }
         Err(failure) => Err(failure.into()),
     }
@@ -69,7 +72,9 @@ pub async fn log_in(State(shop): State<Shop>, Extension(visitor): Extension<Visi
 
 async fn session(shop: &Shop, visitor: &Visitor, fields: &Fields) -> Result<Tokens, Failure> {
     let credentials = json!({ "email": fields.text("email"), "password": fields.exact("password") });
-    shop.api.ask(&visitor.caller, Ask::post("/sessions", &credentials)).await
+    shop.api
+        .ask(&visitor.caller, Ask::post("/sessions", &credentials))
+        .await
 }
 
 fn enter(shop: &Shop, tokens: &Tokens, fields: &Fields) -> axum::response::Response {
@@ -90,11 +95,16 @@ pub async fn register(State(shop): State<Shop>, Extension(visitor): Extension<Vi
             let tokens = session(&shop, &visitor, &fields).await?;
             return Ok(enter(&shop, &tokens, &fields));
         }
-        Err(failure) if failure.is("conflict") => "There is an account of this address already: log in instead.".to_owned(),
+        Err(failure) if failure.is("conflict") => {
+            "There is an account of this address already: log in instead.".to_owned()
+        }
         Err(Failure::Refused(refusal)) if refusal.code() == "invalid" => format!("Please check: {}.", refusal.told()),
         Err(failure) => return Err(failure.into()),
     };
-    html_with(StatusCode::UNPROCESSABLE_ENTITY, &Account::of(&visitor, true, &fields, problem))
+    html_with(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        &Account::of(&visitor, true, &fields, problem),
+    )
 }
 
 /// Ends the session; one that has ended already is ended.

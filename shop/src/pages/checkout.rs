@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::fields::{Fields, Form, Query};
+use super::at::At;
+use super::fields::{Fields, Form};
 use super::{Frame, Headline, Page, event_of, go, html_with, named};
 use crate::amount::Amount;
 use crate::api::{Ask, Failure, Refusal};
@@ -74,12 +75,13 @@ struct Wish<'a> {
 }
 
 /// Shows it. The order's key is in the address: reloading, or coming back, is the same order.
-pub async fn show(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-) -> Page {
+pub async fn show(at: At) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let seats = fields.all("seat", SEATS_PER_BOOKING_MAX);
     if seats.is_empty() {
         return Ok(go(&event_path(&id)));
@@ -118,7 +120,10 @@ async fn turn(shop: &Shop, visitor: &Visitor, id: &str) -> Result<Turn, Trouble>
 
 /// A visitor's place in an event's line; none: it has no waiting room.
 pub async fn place(shop: &Shop, visitor: &Visitor, id: &str) -> Result<Option<Place>, Trouble> {
-    let ask = Ask::post(format!("/events/{}/queue", segment(id)), &json!({ "userId": visitor.user_id() }));
+    let ask = Ask::post(
+        format!("/events/{}/queue", segment(id)),
+        &json!({ "userId": visitor.user_id() }),
+    );
     match shop.api.ask(&visitor.caller, ask).await {
         Ok(place) => Ok(Some(place)),
         Err(failure) if failure.is("not-found") => Ok(None),
@@ -170,10 +175,18 @@ fn lines(quote: &Quote, event: &Event) -> Vec<(String, String)> {
     }
     let fees = quote.fees.iter().map(|fee| (fee.name.clone(), told(fee.amount)));
     let taxes = quote.taxes.iter().map(|tax| {
-        let name = if tax.included { format!("{} (included)", tax.name) } else { tax.name.clone() };
+        let name = if tax.included {
+            format!("{} (included)", tax.name)
+        } else {
+            tax.name.clone()
+        };
         (name, told(tax.amount))
     });
-    [("Seats".to_owned(), told(quote.seats))].into_iter().chain(fees).chain(taxes).collect()
+    [("Seats".to_owned(), told(quote.seats))]
+        .into_iter()
+        .chain(fees)
+        .chain(taxes)
+        .collect()
 }
 
 /// Orders the seats.
@@ -191,7 +204,9 @@ pub async fn book(
         return Err(stale());
     }
     if email.is_none() && !visitor.is_logged_in() {
-        return Err(Trouble::Invalid("an e-mail address is needed: the confirmation goes there".to_owned()));
+        return Err(Trouble::Invalid(
+            "an e-mail address is needed: the confirmation goes there".to_owned(),
+        ));
     }
     let token = match turn(&shop, &visitor, &id).await? {
         Turn::Free => None,
@@ -226,7 +241,13 @@ fn stale() -> Trouble {
 }
 
 /// Sends the order under the form's key and its card: the same form is one order; another card, once the first was declined, is another.
-async fn send(shop: &Shop, visitor: &Visitor, wish: &Wish<'_>, order: Uuid, token: Option<&str>) -> Result<Booking, Failure> {
+async fn send(
+    shop: &Shop,
+    visitor: &Visitor,
+    wish: &Wish<'_>,
+    order: Uuid,
+    token: Option<&str>,
+) -> Result<Booking, Failure> {
     let key = format!("shop-{order}-{}", wish.payment_method);
     let mut tries = 0;
     loop {

@@ -81,7 +81,9 @@ async fn progress(shop: &Shop, visitor: &Visitor, door: &Door) -> Result<DoorPro
     let ask = Ask::get(format!("/events/{}/check-ins", segment(&door.event)));
     let said = shop.api.ask(&visitor.caller.with(&door.pass), ask).await;
     said.map_err(|failure| match failure.is("no-token") {
-        true => Trouble::Forbidden("this pass is not good for this event, or its time is over: ask for another one".to_owned()),
+        true => Trouble::Forbidden(
+            "this pass is not good for this event, or its time is over: ask for another one".to_owned(),
+        ),
         false => named("event")(failure),
     })
 }
@@ -107,7 +109,10 @@ pub async fn check(
     Form(fields): Form,
 ) -> Page {
     let door = Door::of(&headers).ok_or_else(|| Trouble::Forbidden("this browser has no door's pass".to_owned()))?;
-    let scan: Uuid = fields.text("scan").parse().map_err(|_| Trouble::Invalid("the form is not complete: open the page again".to_owned()))?;
+    let scan: Uuid = fields
+        .text("scan")
+        .parse()
+        .map_err(|_| Trouble::Invalid("the form is not complete: open the page again".to_owned()))?;
     // Sent again, it is the same scan, and is answered alike.
     let scans = json!({ "scans": [{ "code": fields.text("code"), "scanId": scan }] });
     let ask = Ask::post(format!("/events/{}/check-ins", segment(&door.event)), &scans);
@@ -121,7 +126,10 @@ pub async fn check(
             Verdict::Forged => ("bad", "Not a ticket of ours"),
         };
         let place = result.seat_id.as_deref().map(|seat| {
-            let (section, row) = (result.section.as_deref().unwrap_or("–"), result.row.as_deref().unwrap_or("–"));
+            let (section, row) = (
+                result.section.as_deref().unwrap_or("–"),
+                result.row.as_deref().unwrap_or("–"),
+            );
             format!("{section} · Row {row} · Seat {} — ", seat_label(seat))
         });
         Told {

@@ -1,13 +1,11 @@
 //! An event: its sections, its seats to choose from, and how those change.
 
 use askama::Template;
-use axum::Extension;
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::fields::Query;
+use super::at::At;
 use super::glances::Glance;
 use super::home::status_words;
 use super::{Frame, Headline, Page, event_of, go, html, named, passed_on, svg};
@@ -74,12 +72,13 @@ struct Group {
 }
 
 /// Shows it.
-pub async fn show(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-) -> Page {
+pub async fn show(at: At) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let event = event_of(&shop, &visitor, &id).await?;
     let seats: usize = event.sections.iter().map(|section| section.seats).sum();
     let on_sale = event.status == "on_sale";
@@ -89,7 +88,10 @@ pub async fn show(
         true => Some(chosen(&shop, &visitor, &event, section, fields.get("row")).await?),
         false => None,
     };
-    let limit = event.seats_per_order_max.unwrap_or(SEATS_PER_BOOKING_MAX).min(SEATS_PER_BOOKING_MAX);
+    let limit = event
+        .seats_per_order_max
+        .unwrap_or(SEATS_PER_BOOKING_MAX)
+        .min(SEATS_PER_BOOKING_MAX);
     let glance = Glance::of(&event);
     html(&EventView {
         frame: Frame::new(&visitor, "events"),
@@ -137,10 +139,17 @@ fn notice(event: &Event, glance: Glance) -> String {
 }
 
 fn row(event: &Event, section: &Section, here: Option<&str>) -> SectionRow {
-    let (from, to) = (section.price_min.told(&event.currency), section.price_max.told(&event.currency));
+    let (from, to) = (
+        section.price_min.told(&event.currency),
+        section.price_max.told(&event.currency),
+    );
     SectionRow {
         name: section.section.clone(),
-        href: format!("{}?{}#seats", event_path(&event.event_id), query([("section", section.section.as_str())])),
+        href: format!(
+            "{}?{}#seats",
+            event_path(&event.event_id),
+            query([("section", section.section.as_str())])
+        ),
         price: if from == to { from } else { format!("{from} – {to}") },
         left: match section.available {
             0 => "sold out".to_owned(),
@@ -150,20 +159,37 @@ fn row(event: &Event, section: &Section, here: Option<&str>) -> SectionRow {
     }
 }
 
-async fn seats_of(shop: &Shop, visitor: &Visitor, id: &str, section: Option<&str>) -> Result<(HeaderMap, SeatList), Trouble> {
+async fn seats_of(
+    shop: &Shop,
+    visitor: &Visitor,
+    id: &str,
+    section: Option<&str>,
+) -> Result<(HeaderMap, SeatList), Trouble> {
     let filter = query(section.map(|section| ("section", section)));
     let ask = Ask::get(format!("/events/{}/seats?{filter}", segment(id)));
     shop.api.ask_with(&visitor.caller, ask).await.map_err(named("event"))
 }
 
-async fn chosen(shop: &Shop, visitor: &Visitor, event: &Event, section: Option<&str>, row: Option<&str>) -> Result<Chosen, Trouble> {
+async fn chosen(
+    shop: &Shop,
+    visitor: &Visitor,
+    event: &Event,
+    section: Option<&str>,
+    row: Option<&str>,
+) -> Result<Chosen, Trouble> {
     let (headers, list) = seats_of(shop, visitor, &event.event_id, section).await?;
-    let version = headers.get(SEATS_VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let version = headers
+        .get(SEATS_VERSION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let path = event_path(&event.event_id);
     let filter = query(section.map(|section| ("section", section)));
     let (groups, rest) = groups(&list.seats, &event.currency, row);
     let rest = rest.into_iter().map(|row| {
-        let pairs = section.map(|section| ("section", section)).into_iter().chain([("row", row.as_str())]);
+        let pairs = section
+            .map(|section| ("section", section))
+            .into_iter()
+            .chain([("row", row.as_str())]);
         let href = format!("{path}?{}#seats", query(pairs));
         (row.clone(), href)
     });
@@ -197,7 +223,10 @@ fn groups(seats: &[Seat], currency: &str, only: Option<&str>) -> (Vec<Group>, Ve
         }
         let title = format!("{}, row {}", seat.section, seat.row);
         let entry = (seat.seat_id.clone(), label(seat));
-        match groups.last_mut().filter(|last| last.title == title && last.amount == seat.price) {
+        match groups
+            .last_mut()
+            .filter(|last| last.title == title && last.amount == seat.price)
+        {
             Some(group) => group.seats.push(entry),
             None => groups.push(Group {
                 title,
@@ -219,17 +248,20 @@ fn label(seat: &Seat) -> String {
 }
 
 /// Finds the best seats, and goes to their checkout.
-pub async fn best(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-) -> Page {
+pub async fn best(at: At) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let mut wish = Map::new();
     let number: usize = fields.text("count").parse().unwrap_or(2);
     wish.insert("count".to_owned(), json!(number));
     if let Some(max) = fields.get("max") {
-        let max: Amount = max.parse().map_err(|()| Trouble::Invalid("the highest price is a number such as 120 or 99.50".to_owned()))?;
+        let max: Amount = max
+            .parse()
+            .map_err(|()| Trouble::Invalid("the highest price is a number such as 120 or 99.50".to_owned()))?;
         wish.insert("maxPrice".to_owned(), serde_json::to_value(max).unwrap_or(Value::Null));
     }
     if fields.get("accessible").is_some() {
@@ -241,20 +273,19 @@ pub async fn best(
     let ask = Ask::post(format!("/events/{}/best-available", segment(&id)), &wish);
     match shop.api.ask::<Best>(&visitor.caller, ask).await {
         Ok(best) => Ok(go(&checkout_path(&id, &best.seat_ids))),
-        Err(failure) if failure.is("seats-unavailable") => {
-            Ok(go(&format!("{}?taken=1", event_path(&id))))
-        }
+        Err(failure) if failure.is("seats-unavailable") => Ok(go(&format!("{}?taken=1", event_path(&id)))),
         Err(failure) => Err(named("event")(failure)),
     }
 }
 
 /// The seats as a picture that a script makes one to choose from.
-pub async fn map(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-) -> Page {
+pub async fn map(at: At) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let event = event_of(&shop, &visitor, &id).await?;
     let (headers, list) = seats_of(&shop, &visitor, &id, fields.get("section")).await?;
     if list.seats.len() > MAP_SEATS_MAX {
@@ -262,18 +293,21 @@ pub async fn map(
     }
     let mut response = svg(map::draw(&list.seats, &event.currency));
     if let Some(version) = headers.get(SEATS_VERSION) {
-        response.headers_mut().insert(HeaderName::from_static(SEATS_VERSION), version.clone());
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(SEATS_VERSION), version.clone());
     }
     Ok(response)
 }
 
 /// The seats as a picture to look at.
-pub async fn picture(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-) -> Page {
+pub async fn picture(at: At) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let filter = query(fields.get("section").map(|section| ("section", section)));
     let ask = Ask::get(format!("/events/{}/seats.svg?{filter}", segment(&id)));
     let answer = shop.api.open(&visitor.caller, ask).await.map_err(named("event"))?;
@@ -281,13 +315,13 @@ pub async fn picture(
 }
 
 /// How the seats change.
-pub async fn live(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Query(fields): Query,
-    headers: HeaderMap,
-) -> Page {
+pub async fn live(at: At, headers: HeaderMap) -> Page {
+    let At {
+        shop,
+        visitor,
+        id,
+        fields,
+    } = at;
     let after = query(fields.get("after").map(|after| ("after", after)));
     let mut ask = Ask::get(format!("/events/{}/seats/live?{after}", segment(&id)));
     if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {

@@ -26,7 +26,10 @@ impl Fields {
     /// The first value of this name without blanks around it; nothing where there is none, or it is empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
-        values.next().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+        values
+            .next()
+            .map(|(_, value)| value.trim())
+            .filter(|value| !value.is_empty())
     }
 
     /// The first value of this name, or an empty text.

@@ -39,11 +39,7 @@ struct Card {
 }
 
 /// Shows it.
-pub async fn show(
-    State(shop): State<Shop>,
-    Extension(visitor): Extension<Visitor>,
-    Query(fields): Query,
-) -> Page {
+pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Query(fields): Query) -> Page {
     let limit = EVENTS_PAGE.to_string();
     let mut wanted = given(&fields);
     let searched = !wanted.is_empty();
@@ -54,8 +50,14 @@ pub async fn show(
         Ok(found) => (found, String::new()),
         // A search that makes no sense is mended where it was typed.
         Err(failure) if failure.is("malformed") => {
-            let empty = EventPage { events: Vec::new(), next: None };
-            (empty, "Search by words, a city, and dates such as 2027-06-12.".to_owned())
+            let empty = EventPage {
+                events: Vec::new(),
+                next: None,
+            };
+            (
+                empty,
+                "Search by words, a city, and dates such as 2027-06-12.".to_owned(),
+            )
         }
         Err(failure) => return Err(failure.into()),
     };
@@ -73,13 +75,20 @@ pub async fn show(
         to: fields.text("to").to_owned(),
         searched,
         problem,
-        cards: found.events.iter().zip(glances).map(|(event, glance)| card(event, glance)).collect(),
+        cards: found
+            .events
+            .iter()
+            .zip(glances)
+            .map(|(event, glance)| card(event, glance))
+            .collect(),
         more: more.unwrap_or_default(),
     })
 }
 
 fn given(fields: &Fields) -> Vec<(&str, &str)> {
-    let pairs = SEARCH.into_iter().filter_map(|name| fields.get(name).map(|value| (name, value)));
+    let pairs = SEARCH
+        .into_iter()
+        .filter_map(|name| fields.get(name).map(|value| (name, value)));
     pairs.collect()
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod assets;
+pub mod at;
 pub mod checkout;
 pub mod door;
 pub mod event;

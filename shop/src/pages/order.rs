@@ -77,7 +77,12 @@ pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visito
     };
     let path = order_path(&booking.booking_id);
     let ticket = |(place, ticket): (usize, &Ticket)| TicketView {
-        place: format!("{} · Row {} · Seat {}", ticket.section, ticket.row, crate::text::seat_label(&ticket.seat_id)),
+        place: format!(
+            "{} · Row {} · Seat {}",
+            ticket.section,
+            ticket.row,
+            crate::text::seat_label(&ticket.seat_id)
+        ),
         seat_id: ticket.seat_id.clone(),
         qr: format!("{path}/qr/{place}"),
         admitted: ticket.admitted_at.is_some(),
@@ -111,7 +116,11 @@ fn left(booking: &Booking) -> Option<Left> {
 }
 
 /// Its tickets as a document.
-pub async fn document(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
+pub async fn document(
+    State(shop): State<Shop>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Page {
     booking_of(&shop, &visitor, &id).await?;
     let ask = Ask::get(format!("/bookings/{}/tickets.pdf", segment(&id)));
     let answer = shop.api.open(&visitor.caller, ask).await.map_err(named("order"))?;
@@ -166,12 +175,16 @@ pub async fn refund(
     if seats.is_empty() {
         return Err(Trouble::Invalid("choose the tickets that you give back".to_owned()));
     }
-    let ask = Ask::post(format!("/bookings/{}/refund", segment(&id)), &json!({ "seatIds": seats }));
+    let ask = Ask::post(
+        format!("/bookings/{}/refund", segment(&id)),
+        &json!({ "seatIds": seats }),
+    );
     match shop.api.tell(&visitor.caller, ask).await {
         Ok(()) => Ok(go(&order_path(&id))),
-        Err(Failure::Refused(refusal)) if refusal.code() == "refused" => {
-            Err(Trouble::Refused(format!("These tickets can't be given back: {}", refusal.detail)))
-        }
+        Err(Failure::Refused(refusal)) if refusal.code() == "refused" => Err(Trouble::Refused(format!(
+            "These tickets can't be given back: {}",
+            refusal.detail
+        ))),
         Err(failure) => Err(named("order")(failure)),
     }
 }

@@ -47,7 +47,14 @@ struct Known {
 
 /// Shows them.
 pub async fn list(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Query(fields): Query) -> Page {
-    page(&shop, &visitor, StatusCode::OK, fields.get("cursor"), Searched::default()).await
+    page(
+        &shop,
+        &visitor,
+        StatusCode::OK,
+        fields.get("cursor"),
+        Searched::default(),
+    )
+    .await
 }
 
 /// What was looked for in vain.
@@ -82,7 +89,9 @@ async fn page(shop: &Shop, visitor: &Visitor, status: StatusCode, cursor: Option
     let view = OrdersView {
         frame: Frame::new(visitor, "orders"),
         orders: known.iter().filter_map(row).collect(),
-        more: next.map(|next| format!("/shop/orders?{}", query([("cursor", next.as_str())]))).unwrap_or_default(),
+        more: next
+            .map(|next| format!("/shop/orders?{}", query([("cursor", next.as_str())])))
+            .unwrap_or_default(),
         problem: searched.problem,
         number: searched.number,
         email: searched.email,
@@ -90,7 +99,11 @@ async fn page(shop: &Shop, visitor: &Visitor, status: StatusCode, cursor: Option
     html_with(status, &view)
 }
 
-async fn of_user(shop: &Shop, visitor: &Visitor, cursor: Option<&str>) -> Result<(Vec<Known>, Option<String>), Trouble> {
+async fn of_user(
+    shop: &Shop,
+    visitor: &Visitor,
+    cursor: Option<&str>,
+) -> Result<(Vec<Known>, Option<String>), Trouble> {
     let ask = Ask::get(format!("/bookings?{}", query(cursor.map(|cursor| ("cursor", cursor)))));
     let page: BookingPage = shop.api.ask(&visitor.caller, ask).await?;
     let known = page.bookings.into_iter().map(|booking| Known {
@@ -142,7 +155,11 @@ async fn events(shop: &Shop, visitor: &Visitor, known: &[Known]) -> HashMap<Stri
 /// Finds a guest's order by its number and its address; from then on this browser knows it.
 pub async fn look_up(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Form(fields): Form) -> Page {
     let wish = json!({ "confirmationNumber": fields.text("number"), "email": fields.text("email") });
-    match shop.api.ask::<Booking>(&visitor.caller, Ask::post("/orders/lookup", &wish)).await {
+    match shop
+        .api
+        .ask::<Booking>(&visitor.caller, Ask::post("/orders/lookup", &wish))
+        .await
+    {
         Ok(booking) => {
             let cookies = visitor.remember(&shop.options, Some(&booking.booking_id));
             Ok(with_cookies(cookies, go(&order_path(&booking.booking_id))))

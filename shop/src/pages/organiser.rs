@@ -49,7 +49,10 @@ struct SectionSales {
 /// Lists them.
 pub async fn list(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Query(fields): Query) -> Page {
     let after = query(fields.get("after").map(|after| ("after", after)));
-    let page: ManagedPage = shop.api.ask(&visitor.caller, Ask::get(format!("/organiser/events?{after}"))).await?;
+    let page: ManagedPage = shop
+        .api
+        .ask(&visitor.caller, Ask::get(format!("/organiser/events?{after}")))
+        .await?;
     let last = page.events.last().filter(|_| page.next.is_some());
     let more = last.map(|last| format!("/shop/organiser?{}", query([("after", last.event_id.as_str())])));
     html(&OrganiserView {
@@ -73,7 +76,11 @@ fn row(event: &Managed) -> EventRow {
 pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
     // Whose it is, the gateway says.
     let ask = Ask::get(format!("/organiser/events/{}", segment(&id)));
-    let managed: Managed = shop.api.ask(&visitor.caller, ask).await.map_err(super::named("event"))?;
+    let managed: Managed = shop
+        .api
+        .ask(&visitor.caller, ask)
+        .await
+        .map_err(super::named("event"))?;
     let event = event_of(&shop, &visitor, &managed.event_id).await?;
     let seats = event.sections.iter().map(|section| section.seats).sum();
     let taken = event.sections.iter().map(taken).sum();

@@ -52,7 +52,10 @@ fn words(place: Option<&Place>) -> (&'static str, Vec<String>) {
         return ("There is no line", vec!["Choose your seats right away.".to_owned()]);
     };
     if place.admitted {
-        return ("It’s your turn", vec!["Choose your seats now: your turn lasts a few minutes.".to_owned()]);
+        return (
+            "It’s your turn",
+            vec!["Choose your seats now: your turn lasts a few minutes.".to_owned()],
+        );
     }
     if place.over {
         let line = "Your turn has passed. You have a new place, behind the others.";
@@ -78,9 +81,15 @@ fn words(place: Option<&Place>) -> (&'static str, Vec<String>) {
 
 /// How the place changes.
 pub async fn live(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
-    let place = place(&shop, &visitor, &id).await?.ok_or(Trouble::NotFound("waiting room"))?;
+    let place = place(&shop, &visitor, &id)
+        .await?
+        .ok_or(Trouble::NotFound("waiting room"))?;
     let whose = query([("userId", visitor.user_id()), ("token", place.token.as_str())]);
     let ask = Ask::get(format!("/events/{}/queue/live?{whose}", segment(&id)));
-    let answer = shop.api.open(&visitor.caller, ask).await.map_err(named("waiting room"))?;
+    let answer = shop
+        .api
+        .open(&visitor.caller, ask)
+        .await
+        .map_err(named("waiting room"))?;
     Ok(stream(answer))
 }

@@ -112,9 +112,10 @@ impl Services {
         };
         let options = gateway_options(settings);
         let site = shop::around(settings);
-        let gateway = Part::spawn(|stop| async move {
-            Ok(gateway::serve_with(options, deps, listeners.gateway, stop, site).await?)
-        });
+        let gateway =
+            Part::spawn(
+                |stop| async move { Ok(gateway::serve_with(options, deps, listeners.gateway, stop, site).await?) },
+            );
         let services = Services {
             pool,
             engine,
