@@ -229,7 +229,7 @@ fn rejected(booking: &Booking) -> Told {
         .iter()
         .rev()
         .find(|entry| entry.event == "seat.unavailable");
-    let offered = unavailable.and_then(|entry| entry.data.get("availableSeats")?.as_array());
+    let offered = unavailable.and_then(|entry| entry.data.get("available")?.as_array());
     let offered = offered
         .into_iter()
         .flatten()
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn who_was_too_late_is_offered_others() {
         let history =
-            json!([{"seq": 1, "at": "", "event": "seat.unavailable", "data": {"availableSeats": ["A3", "A4"]}}]);
+            json!([{"seq": 1, "at": "", "event": "seat.unavailable", "data": {"requested": ["A1"], "available": ["A3", "A4"]}}]);
         assert_eq!(
             told(json!({"status": "rejected", "history": history})).offered,
             ["A3", "A4"]
