@@ -55,8 +55,10 @@ pub enum Command {
     Dev(Dev),
     /// Run the saga engine and its HTTP API.
     Orchestrator(Orchestrator),
-    /// Run the ticket shop's public HTTP API.
+    /// Run the ticket shop's public HTTP API, with the buyers' pages.
     Gateway(Gateway),
+    /// Run the buyers' pages apart from the gateway.
+    Shop(Shop),
     /// Run activities for one or more queues; or list who does.
     Worker(Worker),
     /// Bring the database's schema up to date.
@@ -225,6 +227,17 @@ pub struct Gateway {
     #[arg(long, value_name = "URL")]
     pub engine_url: Option<String>,
     /// Where to serve the shop's API [env: SAGALINE_GATEWAY_LISTEN].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+}
+
+/// `sagaline shop`.
+#[derive(Clone, Debug, Args)]
+pub struct Shop {
+    /// The gateway [env: SAGALINE_GATEWAY_URL].
+    #[arg(long, value_name = "URL")]
+    pub gateway_url: Option<String>,
+    /// Where to serve the pages [env: SAGALINE_SHOP_LISTEN].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
 }

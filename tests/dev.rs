@@ -1,21 +1,21 @@
 //! `sagaline dev` from outside: it starts on nothing, books, survives being killed, and leaves nothing behind.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use activities::notifications::SmtpSink;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use running::Dev;
 use sandbox::messaging::{Messaging, MessagingOptions};
 use serde_json::{Value, json};
 use testkit::eventually;
 
-/// How long a start may take: initialising Postgres, loading 20,000 seats, a machine with other things to do.
-const START_LIMIT: Duration = Duration::from_secs(180);
+mod running;
+
 /// How long a stop may take: draining, and Postgres writing everything out.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a booking may take that somebody waits for.
@@ -26,65 +26,7 @@ const GOOD_CARD: &str = "pm_card_visa";
 /// A payment that takes the bank two seconds: long enough to be killed in the middle of it.
 const SLOW_BANK: &str = "pm_sandbox_processing";
 
-/// A running `dev`, killed when dropped.
-struct Dev {
-    process: Child,
-    ready: Value,
-    http: reqwest::Client,
-}
-
 impl Dev {
-    async fn start(data_dir: &Path) -> Dev {
-        Dev::start_with(data_dir, &[]).await
-    }
-
-    /// With these settings beside the defaults.
-    async fn start_with(data_dir: &Path, settings: &[(&str, String)]) -> Dev {
-        // The TLS library wants one to be named, even where no TLS is spoken.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
-            .args([
-                "dev",
-                "--port",
-                "0",
-                "--ops-port",
-                "0",
-                "--dashboard-port",
-                "0",
-                "--output",
-                "json",
-                "--data-dir",
-            ])
-            .arg(data_dir)
-            .env_remove("DATABASE_URL")
-            .env_remove("KAFKA_BROKERS")
-            .env_remove("STRIPE_API_KEY")
-            .env_remove("SMTP_URL")
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut dev = Dev {
-            process,
-            ready: Value::Null,
-            http: reqwest::Client::new(),
-        };
-        let stdout = dev.process.stdout.take().unwrap();
-        let line = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(stdout).read_line(&mut line).map(|_| line)
-        });
-        let line = tokio::time::timeout(START_LIMIT, line).await;
-        let line = line.expect("dev is ready in time").unwrap().unwrap();
-        dev.ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
-        dev
-    }
-
-    fn url(&self, of: &str) -> &str {
-        self.ready[of].as_str().unwrap()
-    }
-
     async fn get(&self, url: &str) -> Value {
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
@@ -293,13 +235,6 @@ impl Dev {
     }
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// The postmaster of the data directory, while its pid file names one.
 fn postmaster(data_dir: &Path) -> Option<Pid> {
     let text = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
@@ -344,7 +279,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     let root = data_root();
     let data_dir = root.path().join("data");
 
-    let dev = Dev::start(&data_dir).await;
+    let dev = Dev::start(&data_dir, &[]).await;
     assert_eq!(dev.ready["ready"], true);
     assert!(dev.url("database").starts_with("postgres://") && !dev.url("brokers").is_empty());
     let (status, booking) = dev.book(&["A15", "A16"], 800.00, GOOD_CARD, 20).await;
@@ -370,7 +305,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     dev.kill();
     eventually("Postgres follows its owner", STOP_LIMIT, async || !is_running(server)).await;
 
-    let dev = Dev::start(&data_dir).await;
+    let dev = Dev::start(&data_dir, &[]).await;
     dev.until_confirmed(&second).await;
     let first = dev.booking(booking["bookingId"].as_str().unwrap()).await;
     assert_eq!(first["status"], "confirmed", "the data survives a restart");
@@ -443,7 +378,7 @@ async fn messages_arrive_though_providers_fail_and_no_booking_waits_for_them() {
         ("FCM_BASE_URL", providers.url()),
     ];
     let root = data_root();
-    let dev = Dev::start_with(&root.path().join("data"), &settings).await;
+    let dev = Dev::start(&root.path().join("data"), &settings).await;
     let (gateway, token) = (dev.url("gateway"), dev.url("demo_token"));
     let mine =
         |method: reqwest::Method, path: &str| dev.http.request(method, format!("{gateway}{path}")).bearer_auth(token);

@@ -164,6 +164,6 @@ pub fn router(mission: Mission) -> Router {
         .nest("/api", api::router(mission.clone()))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(orchestrator::api::read_on::read_on))
-        .layer(from_fn(layers::headers))
+        .layer(from_fn(web::headers))
         .with_state(mission)
 }

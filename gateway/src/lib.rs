@@ -69,6 +69,17 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    serve_with(options, deps, listener, shutdown, |api| api).await
+}
+
+/// The same with more around it: `site` is given the API's routes, and gives those that are served.
+pub async fn serve_with(
+    options: Options,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    site: impl FnOnce(axum::Router) -> axum::Router,
+) -> std::io::Result<()> {
     let drain_time_limit = options.drain_time_limit;
     let app = app::App::new(options, deps);
     let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
@@ -79,7 +90,7 @@ pub async fn serve(
     chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));
     chores.spawn(background::run(Messages, app.clone(), shutdown.clone()));
     chores.spawn(background::run(CalledOff::default(), app.clone(), shutdown.clone()));
-    let router = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
+    let router = site(routes::router(&app)).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 /// Bytes of a request's body. A booking of ten seats takes under a kilobyte.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bookings of one's own on a page: a screen of them.
+pub const BOOKINGS_PAGE: u32 = 20;
+/// Characters of a page's cursor: the engine's are an id.
+pub const CURSOR_CHARS_MAX: usize = 200;
 /// Bytes of a webhook's body. Stripe's largest events, those that carry whole objects, stay well below.
 pub const WEBHOOK_BYTES_MAX: usize = 256 * 1024;
 /// Webhooks kept by one statement.

@@ -159,7 +159,7 @@ fn describe_limits(api: &mut utoipa::openapi::OpenApi) {
 
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
-        .routes(routes!(bookings::routes::create))
+        .routes(routes!(bookings::routes::create, bookings::mine::list))
         .routes(routes!(bookings::routes::show, bookings::routes::delete))
         .routes(routes!(bookings::routes::cancel))
         .routes(routes!(refunds::routes::refund))

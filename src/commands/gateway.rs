@@ -1,10 +1,11 @@
-//! `sagaline gateway`: the shop's public HTTP API, as a process of its own.
+//! `sagaline gateway`: the shop's public HTTP API, and the buyers' pages around it, as a process of its own.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use orchestrator::client::HttpClient;
 
+use super::shop;
 use crate::cli::{self, set};
 use crate::entrance::bind;
 use crate::settings::{Flags, Secret, Settings};
@@ -35,7 +36,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let listener = bind(settings.gateway_listen).await?;
     tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
-    gateway::serve(options(&settings), gateway::Deps { pool, engine }, listener, stop).await?;
+    let deps = gateway::Deps { pool, engine };
+    gateway::serve_with(options(&settings), deps, listener, stop, shop::around(&settings)).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -24,6 +24,7 @@ mod saga_watch;
 mod sandbox;
 mod schedule_control;
 mod settings;
+mod shop;
 mod worker;
 
 use clap::CommandFactory;
@@ -44,7 +45,11 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     let filter = match &command {
         Command::Worker(cli::Worker { command: Some(_), .. }) => COMMAND_LOG,
-        Command::Orchestrator(_) | Command::Gateway(_) | Command::Worker(_) | Command::Sandbox(_) => SERVICE_LOG,
+        Command::Orchestrator(_)
+        | Command::Gateway(_)
+        | Command::Shop(_)
+        | Command::Worker(_)
+        | Command::Sandbox(_) => SERVICE_LOG,
         Command::Dev(_) | Command::Bench(_) => DEV_LOG,
         Command::Migrate(_)
         | Command::Saga(_)
@@ -99,6 +104,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(orchestrator::run(args, settings))
         }
         Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
+        Command::Shop(args) => runtime()?.block_on(shop::run(load(&global, shop::flags(&args))?)),
         Command::Worker(cli::Worker {
             command: Some(cli::WorkerCommand::List { server }),
             ..

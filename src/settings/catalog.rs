@@ -270,6 +270,30 @@ pub const CATALOG: &[Entry] = &[
         "where buyers reach the shop: links in mails begin with it",
     ),
     entry(
+        "shop.pages",
+        "SAGALINE_SHOP_PAGES",
+        Some("true"),
+        "whether gateways also serve the buyers' pages",
+    ),
+    entry(
+        "shop.listen",
+        "SAGALINE_SHOP_LISTEN",
+        Some("127.0.0.1:3003"),
+        "where `sagaline shop` serves the buyers' pages, apart from any gateway",
+    ),
+    entry(
+        "shop.gateway_url",
+        "SAGALINE_GATEWAY_URL",
+        Some("http://127.0.0.1:3000"),
+        "the gateway, for pages that are apart from it",
+    ),
+    entry(
+        "shop.bank_url",
+        "SAGALINE_BANK_URL",
+        None,
+        "the Stripe sandbox as browsers reach it, for its test cards and its bank's page; left out, stripe.base_url",
+    ),
+    entry(
         "booking.hold",
         "SAGALINE_BOOKING_HOLD",
         Some("15m"),

@@ -93,6 +93,14 @@ pub struct Settings {
     pub anonymous_bookings: bool,
     /// Where buyers reach the shop.
     pub shop_url: String,
+    /// Gateways also serve the buyers' pages.
+    pub shop_pages: bool,
+    /// Where those are served apart from any gateway.
+    pub shop_listen: SocketAddr,
+    /// Which gateway they ask then.
+    pub shop_gateway_url: String,
+    /// The Stripe sandbox, as browsers reach it.
+    pub bank_url: Option<String>,
     /// How long a booking holds its seats.
     pub hold: Duration,
     /// How much longer, once, if the buyer asks for it.
@@ -142,6 +150,10 @@ impl Settings {
             cors_origins: sources.optional("gateway.cors_origins", str::parse),
             anonymous_bookings: sources.required("gateway.anonymous_bookings", yes_or_no),
             shop_url: sources.required("shop.url", http_url),
+            shop_pages: sources.required("shop.pages", yes_or_no),
+            shop_listen: sources.required("shop.listen", address),
+            shop_gateway_url: sources.required("shop.gateway_url", http_url),
+            bank_url: sources.optional("shop.bank_url", http_url),
             hold: sources.required("booking.hold", duration),
             hold_extension: sources.required("booking.hold_extension", hold_extension),
             payment_retry_initial: sources.required("booking.payment_retry_initial", duration),
@@ -183,6 +195,10 @@ impl Settings {
             "gateway.cors_origins" => self.cors_origins.as_ref().map(ToString::to_string),
             "gateway.anonymous_bookings" => Some(self.anonymous_bookings.to_string()),
             "shop.url" => Some(self.shop_url.clone()),
+            "shop.pages" => Some(self.shop_pages.to_string()),
+            "shop.listen" => Some(self.shop_listen.to_string()),
+            "shop.gateway_url" => Some(self.shop_gateway_url.clone()),
+            "shop.bank_url" => self.bank_url.clone(),
             "booking.hold" => time(self.hold),
             "booking.hold_extension" => time(self.hold_extension),
             "booking.payment_retry_initial" => time(self.payment_retry_initial),

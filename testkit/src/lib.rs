@@ -1,9 +1,12 @@
-//! What tests share: a database of their own, waiting for a condition, and asking for outside programs.
+//! What tests share: a database of their own, waiting for a condition, asking for outside programs, and a browser.
 
+mod axe;
+mod chrome;
 mod database;
 mod program;
 mod wait;
 
+pub use chrome::{Chrome, Keeping, LIMIT as PAGE_LIMIT};
 pub use database::{SERVER_VARIABLE, TestDatabase, database, migrated_database};
 pub use program::require;
 pub use wait::eventually;

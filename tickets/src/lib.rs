@@ -5,5 +5,7 @@
 
 pub mod code;
 pub mod pdf;
+pub mod qr;
 
 pub use code::{CodeError, Ticket, TicketKey, TicketKeys, holder};
+pub use qr::Qr;

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use fast_qr::{ECL, QRBuilder, QRCode};
 use krilla::Document;
 use krilla::color::luma;
 use krilla::geom::{PathBuilder, Point, Rect};
@@ -13,6 +12,8 @@ use krilla::paint::{Fill, FillRule};
 use krilla::surface::Surface;
 use krilla::text::{Font, TextDirection};
 use thiserror::Error;
+
+use crate::qr::Qr;
 
 /// Pages of one document, at most: more seats than any order may have.
 pub const PAGES_MAX: usize = 200;
@@ -88,10 +89,7 @@ pub fn render(pages: &[Page]) -> Result<Vec<u8>, PdfError> {
     let title = format!("Tickets {}", pages[0].number);
     document.set_metadata(Metadata::new().title(title).creator("Sagaline".to_owned()));
     for ticket in pages {
-        let qr = QRBuilder::new(ticket.code.as_str())
-            .ecl(ECL::M)
-            .build()
-            .map_err(|_| PdfError::Qr)?;
+        let qr = Qr::of(&ticket.code).ok_or(PdfError::Qr)?;
         let size = PageSettings::from_wh(WIDTH, HEIGHT).expect("an A5 page has a size");
         let mut page = document.start_page_with(size);
         let mut surface = page.surface();
@@ -141,25 +139,14 @@ impl Pen<'_, '_> {
     }
 
     /// One path for all dark modules; those side by side are one rectangle, or printers show seams.
-    fn qr(&mut self, qr: &QRCode) {
-        let module = QR_SIDE / qr.size as f32;
+    fn qr(&mut self, qr: &Qr) {
+        let module = QR_SIDE / qr.side() as f32;
         let left = (WIDTH - QR_SIDE) / 2.0;
         let mut path = PathBuilder::new();
-        for row in 0..qr.size {
-            let modules = &qr[row];
-            let mut column = 0;
-            while column < qr.size {
-                let begin = column;
-                while column < qr.size && modules[column].value() {
-                    column += 1;
-                }
-                if column > begin {
-                    let (x, y) = (left + begin as f32 * module, self.y + row as f32 * module);
-                    let dark = Rect::from_xywh(x, y, (column - begin) as f32 * module, module);
-                    path.push_rect(dark.expect("a run of modules has a size"));
-                }
-                column += 1;
-            }
+        for run in qr.runs() {
+            let (x, y) = (left + run.column as f32 * module, self.y + run.row as f32 * module);
+            let dark = Rect::from_xywh(x, y, run.length as f32 * module, module);
+            path.push_rect(dark.expect("a run of modules has a size"));
         }
         self.surface.set_fill(Some(black()));
         if let Some(path) = path.finish() {

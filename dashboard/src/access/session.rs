@@ -54,21 +54,12 @@ fn is_used(headers: &HeaderMap) -> bool {
 
 /// The session's token, if there is one.
 pub fn token(headers: &HeaderMap) -> Option<&str> {
-    value(headers, COOKIE)
+    web::cookie(headers, COOKIE)
 }
 
 /// What the browser took to the identity provider, if it did.
 pub fn sign_on_key(headers: &HeaderMap) -> Option<&str> {
-    value(headers, SIGN_ON_COOKIE).filter(|key| !key.is_empty())
-}
-
-fn value<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).into_iter();
-    let mut pairs = cookies
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == cookie).map(|(_, value)| value)
+    web::cookie(headers, SIGN_ON_COOKIE).filter(|key| !key.is_empty())
 }
 
 /// The cookie of a session that begins; over TLS it never leaves TLS.

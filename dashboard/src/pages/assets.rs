@@ -1,8 +1,6 @@
 //! Files of ours, within the binary.
 
 use axum::extract::Path;
-use axum::http::header;
-use axum::response::IntoResponse;
 
 use super::Page;
 use crate::error::PageError;
@@ -17,8 +15,5 @@ pub async fn get(Path(name): Path<String>) -> Page {
         "mission.js" => ("text/javascript; charset=utf-8", SCRIPT),
         _other => return Err(PageError::NotFound(format!("the file {name}"))),
     };
-    let kind = (header::CONTENT_TYPE, kind);
-    // Short: a new release must look right soon.
-    let keep = (header::CACHE_CONTROL, "private, max-age=300");
-    Ok(([kind, keep], text).into_response())
+    Ok(web::asset(kind, text))
 }

@@ -3,7 +3,7 @@
 use orchestrator::client::EngineClient as _;
 use serde_json::json;
 
-use crate::chrome::Chrome;
+use crate::browser;
 use crate::control::Control;
 use crate::story::log_in;
 
@@ -18,7 +18,7 @@ fn hostile() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_accessible_and_harmless() {
     let control = Control::start().await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
+    let Some(chrome) = browser(&control.base).await else {
         return control.stop().await;
     };
     let text = hostile();

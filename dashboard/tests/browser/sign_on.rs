@@ -2,7 +2,7 @@
 
 use dashboard::{Options, SignOn};
 
-use crate::chrome::Chrome;
+use crate::browser;
 use crate::control::Control;
 use crate::identity::{CLIENT, Identity, SECRET, Signed, Somebody};
 
@@ -23,7 +23,7 @@ async fn a_browser_comes_in_by_the_identity_provider() {
         ..Options::default()
     };
     let control = Control::start_on(listener, options).await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
+    let Some(chrome) = browser(&control.base).await else {
         return control.stop().await;
     };
     chrome.open("/login").await;

@@ -4,9 +4,10 @@ use dashboard::{Role, operators};
 use serde_json::json;
 use thirtyfour::Key;
 
-use crate::chrome::{Chrome, LIMIT};
+use crate::browser;
 use crate::control::Control;
 use crate::worker;
+use testkit::{Chrome, PAGE_LIMIT as LIMIT};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_saga_is_found_understood_and_repaired() {
@@ -16,7 +17,7 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
         ..dashboard::Options::default()
     };
     let control = Control::start_with(alone).await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
+    let Some(chrome) = browser(&control.base).await else {
         return control.stop().await;
     };
     let worker = worker::start(&control).await;
@@ -140,7 +141,7 @@ async fn the_keyboard_is_enough() {
 /// Mission control and somebody who has logged in; none: there is no browser.
 async fn come_in() -> Option<(Control, Chrome)> {
     let control = Control::start().await;
-    let Some(chrome) = Chrome::start(&control.base).await else {
+    let Some(chrome) = browser(&control.base).await else {
         control.stop().await;
         return None;
     };

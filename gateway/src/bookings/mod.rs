@@ -1,5 +1,6 @@
 //! Bookings: each is one saga of the booking workflow, seen from the buyer's side.
 
+pub mod mine;
 pub mod request;
 pub mod routes;
 pub mod view;

@@ -18,6 +18,8 @@ use crate::store::events::Quote;
 use crate::users::id::is_reserved;
 use crate::users::identify::Buyer;
 
+/// The label by which a user's bookings are found.
+pub const USER_TAG: &str = "userId";
 /// The fields of a request, as errors name them.
 const FIELDS: [&str; 6] = ["userId", "eventId", "seatIds", "totalAmount", "paymentMethod", "email"];
 
@@ -159,7 +161,7 @@ impl BookingRequest {
 
     /// Labels by which operators find the saga.
     pub fn saga_tags(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("userId".to_owned(), self.user_id.clone())])
+        BTreeMap::from([(USER_TAG.to_owned(), self.user_id.clone())])
     }
 
     /// The same for the same wish, however its JSON was written.

@@ -193,6 +193,10 @@ impl EngineClient for FakeEngine {
         let count = self.inner.lock().unwrap().sagas.len() as u128;
         let id = SagaId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + count));
         self.insert(id, &request.workflow, request.input.clone());
+        if let Some((saga, _)) = self.inner.lock().unwrap().sagas.get_mut(&id) {
+            saga.business_key = request.input["eventId"].as_str().map(str::to_owned);
+            saga.tags = request.tags.clone();
+        }
         self.record(id, "booking.initiated", json!({"bookingId": id}));
         if let Some(key) = request.idempotency_key {
             self.inner.lock().unwrap().keys.insert(key, (request.input, id));
@@ -271,10 +275,20 @@ impl EngineClient for FakeEngine {
         Ok(self.detail(saga))
     }
 
-    async fn list(&self, _: ListFilter) -> Result<Page<SagaSummary>, ClientError> {
+    async fn list(&self, filter: ListFilter) -> Result<Page<SagaSummary>, ClientError> {
         self.reach()?;
+        let inner = self.inner.lock().unwrap();
+        let is_meant = |saga: &&SagaDetail| {
+            let label = filter.tag.as_ref();
+            filter
+                .workflow
+                .as_ref()
+                .is_none_or(|workflow| *workflow == saga.workflow)
+                && label.is_none_or(|(name, value)| saga.tags.get(name) == Some(value))
+        };
+        let sagas = inner.sagas.values().map(|(saga, _)| saga).filter(is_meant);
         Ok(Page {
-            items: Vec::new(),
+            items: sagas.map(summary).collect(),
             next: None,
         })
     }
@@ -330,6 +344,21 @@ impl EngineClient for FakeEngine {
 
     async fn delete_schedule(&self, _: &str) -> Result<(), ClientError> {
         unimplemented("delete_schedule")
+    }
+}
+
+fn summary(saga: &SagaDetail) -> SagaSummary {
+    SagaSummary {
+        id: saga.id,
+        workflow: saga.workflow.clone(),
+        version: saga.version,
+        status: saga.view.status,
+        business_key: saga.business_key.clone(),
+        tags: saga.tags.clone(),
+        seq: saga.view.seq,
+        created_at: saga.created_at,
+        updated_at: saga.updated_at,
+        ended_at: saga.ended_at,
     }
 }
 

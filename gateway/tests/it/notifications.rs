@@ -161,7 +161,7 @@ async fn callback(shop: &Shop, id: Uuid, sid: &str, status: &str) -> Answer {
     let signed = form
         .iter()
         .fold(format!("https://shop.example{path}"), |text, (name, value)| {
-            text + name + value
+            format!("{text}{name}{value}")
         });
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, TOKEN.as_bytes());
     let signature = STANDARD.encode(hmac::sign(&key, signed.as_bytes()));

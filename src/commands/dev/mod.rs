@@ -77,6 +77,7 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
         .get_or_insert_with(|| Secret::new(&hex::encode(rand::random::<[u8; 32]>())));
     let mut ready = Ready {
         ready: true,
+        shop: settings.shop_pages.then(|| format!("{gateway}/")),
         gateway,
         ops,
         dashboard,

@@ -77,6 +77,9 @@ impl Progress {
 pub struct Ready {
     /// Always true: the line comes once everything answers.
     pub ready: bool,
+    /// The buyers' pages; none: they are switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shop: Option<String>,
     /// The shop's API.
     pub gateway: String,
     /// The engine's API.
@@ -111,10 +114,15 @@ impl Ready {
     }
 
     fn text(&self) -> String {
-        let mut lines = vec![
-            String::from("Sagaline is ready.\n"),
+        let mut lines = vec![String::from("Sagaline is ready.\n")];
+        lines.extend(
+            self.shop
+                .as_ref()
+                .map(|shop| format!("  shop      {shop}       (buy something: test cards, no money moves)")),
+        );
+        lines.extend([
             format!(
-                "  shop      {}        (openapi: {}/openapi.json)",
+                "  api       {}        (openapi: {}/openapi.json)",
                 self.gateway, self.gateway
             ),
             format!("  engine    {}        (metrics: {}/metrics)", self.ops, self.ops),
@@ -125,7 +133,7 @@ impl Ready {
             format!("  postgres  {}", self.database),
             format!("  kafka     {}", self.brokers),
             format!("  stripe    {}", self.stripe),
-        ];
+        ]);
         lines.extend(self.mailbox.as_ref().map(|mailbox| format!("  mailbox   {mailbox}")));
         lines.extend(
             self.messages

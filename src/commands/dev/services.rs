@@ -15,7 +15,7 @@ use workers::Readiness;
 
 use super::report::Progress;
 use crate::commands::gateway::options as gateway_options;
-use crate::commands::worker;
+use crate::commands::{shop, worker};
 use crate::connect;
 use crate::entrance::Entrance;
 use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options, shop_queues};
@@ -111,8 +111,11 @@ impl Services {
             engine: client,
         };
         let options = gateway_options(settings);
+        let site = shop::around(settings);
         let gateway =
-            Part::spawn(|stop| async move { Ok(gateway::serve(options, deps, listeners.gateway, stop).await?) });
+            Part::spawn(
+                |stop| async move { Ok(gateway::serve_with(options, deps, listeners.gateway, stop, site).await?) },
+            );
         let services = Services {
             pool,
             engine,

@@ -105,6 +105,29 @@ async fn a_booking_belongs_to_the_token_whatever_the_body_says() {
 }
 
 #[tokio::test]
+async fn one_lists_ones_own_bookings_and_no_others() {
+    let shop = open().await;
+    let ada = somebody(&shop, EMAIL).await;
+    let eve = somebody(&shop, "eve@example.com").await;
+    shop.book().await;
+    let booked = shop.booking(&wish()).bearer_auth(access(&ada));
+    let booking = Answer::of(booked).await.json();
+    let mine = as_user(&shop, Method::GET, "/bookings", access(&ada)).await.json();
+    let found = &mine["bookings"][0];
+    assert_eq!(
+        (&found["bookingId"], &found["eventId"], &found["standing"]),
+        (&booking["bookingId"], &json!("tour"), &json!("under_way")),
+        "{mine}"
+    );
+    assert_eq!(mine["bookings"].as_array().map(Vec::len), Some(1));
+    let none = as_user(&shop, Method::GET, "/bookings", access(&eve)).await.json();
+    assert_eq!(none, json!({"bookings": []}));
+    shop.get("/bookings").await.problem(401, "no-token");
+    let odd = as_user(&shop, Method::GET, "/bookings?user=usr_1", access(&ada)).await;
+    odd.problem(400, "malformed");
+}
+
+#[tokio::test]
 async fn anothers_booking_is_not_there() {
     let shop = open().await;
     let (ada, bob) = (somebody(&shop, EMAIL).await, somebody(&shop, "bob@example.com").await);

@@ -1,4 +1,7 @@
 //! A headless Chromium of one test's own.
+//!
+//! Its steps panic where something isn't as it should be: that is how tests fail.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,10 +29,22 @@ const AUDIT: &str = r#"
               error => done(["axe failed: " + error]));
 "#;
 
+/// What tests keep of their pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// The tests' folder: `env!("CARGO_TARGET_TMPDIR")`.
+    pub target: &'static str,
+    /// The folder in it for screenshots.
+    pub screenshots: &'static str,
+}
+
+/// A browser, which is closed by [`Chrome::stop`].
 pub struct Chrome {
+    /// The driver, for what isn't here.
     pub driver: WebDriver,
     base: String,
     axe: &'static str,
+    screenshots: PathBuf,
     // After the session: its end needs the driver.
     _process: Child,
     _profile: tempfile::TempDir,
@@ -37,12 +52,13 @@ pub struct Chrome {
 
 impl Chrome {
     /// None: there is no browser here, which was said.
-    pub async fn start(base: &str) -> Option<Chrome> {
+    pub async fn start(base: &str, keeping: Keeping) -> Option<Chrome> {
         let browser = ["chromium", "chromedriver"];
-        if !browser.into_iter().all(testkit::require) {
+        if !browser.into_iter().all(crate::require) {
             return None;
         }
-        let axe = axe::source()?;
+        let target = Path::new(keeping.target);
+        let axe = axe::source(target)?;
         let (process, port) = chromedriver().await;
         let profile = tempfile::tempdir().unwrap();
         let mut wishes = DesiredCapabilities::chrome();
@@ -66,22 +82,25 @@ impl Chrome {
             driver,
             base: base.to_owned(),
             axe,
+            screenshots: target.join(keeping.screenshots),
             _process: process,
             _profile: profile,
         })
     }
 
+    /// Closes it.
     pub async fn stop(self) {
         self.driver.quit().await.unwrap();
     }
 
+    /// Opens a page of the site, by its path.
     pub async fn open(&self, path: &str) {
         self.driver.goto(format!("{}{path}", self.base)).await.unwrap();
     }
 
     /// Waits for an element.
     pub async fn find(&self, css: &str) -> WebElement {
-        testkit::eventually(&format!("{css} is there"), LIMIT, async || {
+        crate::eventually(&format!("{css} is there"), LIMIT, async || {
             self.driver.find(By::Css(css)).await.is_ok()
         })
         .await;
@@ -90,7 +109,7 @@ impl Chrome {
 
     /// Waits for an element and clicks on it; a page that puts a fresh one in its place meanwhile is no reason to fail.
     pub async fn click_on(&self, css: &str) {
-        testkit::eventually(&format!("{css} can be clicked"), LIMIT, async || {
+        crate::eventually(&format!("{css} can be clicked"), LIMIT, async || {
             match self.driver.find(By::Css(css)).await {
                 Ok(element) => element.click().await.is_ok(),
                 Err(_) => false,
@@ -102,7 +121,7 @@ impl Chrome {
     /// Waits for a link or button with this text and clicks on it.
     pub async fn click(&self, text: &str) {
         let path = format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), \"{text}\")]");
-        testkit::eventually(&format!("{text:?} can be clicked"), LIMIT, async || {
+        crate::eventually(&format!("{text:?} can be clicked"), LIMIT, async || {
             match self.driver.find(By::XPath(path.as_str())).await {
                 Ok(element) => element.click().await.is_ok(),
                 Err(_) => false,
@@ -132,7 +151,7 @@ impl Chrome {
     /// that is being left may show them too.
     pub async fn arrives(&self, path: &str) {
         let script = "return document.readyState === 'complete' ? location.pathname + location.search : ''";
-        testkit::eventually(&format!("{path} is shown"), LIMIT, async || {
+        crate::eventually(&format!("{path} is shown"), LIMIT, async || {
             let shown = self.driver.execute(script, Vec::new()).await;
             shown.is_ok_and(|shown| shown.json().as_str().is_some_and(|shown| shown.starts_with(path)))
         })
@@ -141,12 +160,13 @@ impl Chrome {
 
     /// Waits until the page's text has this.
     pub async fn shows(&self, text: &str) {
-        testkit::eventually(&format!("the page shows {text:?}"), LIMIT, async || {
+        crate::eventually(&format!("the page shows {text:?}"), LIMIT, async || {
             self.text().await.contains(text)
         })
         .await;
     }
 
+    /// The page's text.
     pub async fn text(&self) -> String {
         match self.driver.find(By::Css("body")).await {
             Ok(body) => body.text().await.unwrap_or_default(),
@@ -154,6 +174,7 @@ impl Chrome {
         }
     }
 
+    /// What a script gives.
     pub async fn run(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
     }
@@ -206,7 +227,8 @@ impl Chrome {
             .unwrap();
     }
 
-    async fn window(&self, width: u32, height: u32) {
+    /// Makes the window this large.
+    pub async fn window(&self, width: u32, height: u32) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.driver
             .cdp()
@@ -215,18 +237,14 @@ impl Chrome {
             .unwrap();
     }
 
-    async fn screenshot(&self, name: &str) {
-        let folder = screenshots();
-        std::fs::create_dir_all(&folder).unwrap();
+    /// Keeps a picture of the page.
+    pub async fn screenshot(&self, name: &str) {
+        std::fs::create_dir_all(&self.screenshots).unwrap();
         self.driver
-            .screenshot(&folder.join(format!("{name}.png")))
+            .screenshot(&self.screenshots.join(format!("{name}.png")))
             .await
             .unwrap();
     }
-}
-
-fn screenshots() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("mission-control")
 }
 
 /// Starts of the driver: it takes a free port for IPv4 and wants the same for IPv6, where another program may have it; then it ends.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -13,14 +13,14 @@ const DIGEST: &str = "880970c081707360e64f34cea25ff91892f5bc95675b0776925b9709dd
 /// A file to take instead of fetching one, for machines without a registry.
 const VARIABLE: &str = "SAGALINE_AXE";
 
-/// Its source. None: it can't be had, which was said; under `CI=true` that is a failure.
-pub fn source() -> Option<&'static str> {
-    static SOURCE: LazyLock<Option<String>> = LazyLock::new(find);
-    SOURCE.as_deref()
+/// Its source, kept in this folder. None: it can't be had, which was said; under `CI=true` that is a failure.
+pub fn source(folder: &Path) -> Option<&'static str> {
+    static SOURCE: OnceLock<Option<String>> = OnceLock::new();
+    SOURCE.get_or_init(|| find(folder)).as_deref()
 }
 
-fn find() -> Option<String> {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("axe-core-{VERSION}.js"));
+fn find(folder: &Path) -> Option<String> {
+    let kept = folder.join(format!("axe-core-{VERSION}.js"));
     let given = std::env::var_os(VARIABLE).map(PathBuf::from);
     let source = [given, Some(kept.clone())]
         .into_iter()
@@ -34,21 +34,21 @@ fn find() -> Option<String> {
     );
     // By way of a name of its own: another run may be writing the same file.
     let own = kept.with_extension(std::process::id().to_string());
-    std::fs::write(&own, &source).unwrap();
-    std::fs::rename(&own, &kept).unwrap();
+    std::fs::write(&own, &source).expect("the target folder is ours");
+    std::fs::rename(&own, &kept).expect("both are in one folder");
     Some(source)
 }
 
 fn fetch() -> Option<String> {
-    if !testkit::require("npm") || !testkit::require("tar") {
+    if !crate::require("npm") || !crate::require("tar") {
         return None;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let packed = Command::new("npm")
         .args(["pack", "--silent", &format!("axe-core@{VERSION}")])
         .current_dir(&dir)
         .output()
-        .unwrap();
+        .expect("npm is there");
     if !packed.status.success() {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
         let why = String::from_utf8_lossy(&packed.stderr).into_owned();
@@ -63,7 +63,7 @@ fn fetch() -> Option<String> {
         .args(["xzf", &format!("axe-core-{VERSION}.tgz"), "package/axe.min.js"])
         .current_dir(&dir)
         .status()
-        .unwrap();
+        .expect("tar is there");
     assert!(unpacked.success());
-    Some(std::fs::read_to_string(dir.path().join("package/axe.min.js")).unwrap())
+    std::fs::read_to_string(dir.path().join("package/axe.min.js")).ok()
 }

@@ -1,0 +1,142 @@
+//! At the door: a pass, a code, a verdict.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::fields::Form;
+use super::{Frame, Page, go, html, named};
+use crate::api::Ask;
+use crate::limits::{COOKIE_BYTES_MAX, DOOR_SECONDS};
+use crate::routes::Shop;
+use crate::text::{seat_label, segment};
+use crate::trouble::Trouble;
+use crate::types::{CheckIns, DoorProgress, Verdict};
+use crate::visitor::{Visitor, cookie, with_cookies};
+
+/// `event:pass`, the event's id in hexadecimal digits.
+const DOOR: &str = "sagaline_door";
+
+#[derive(Template)]
+#[template(path = "door.html")]
+struct DoorView {
+    frame: Frame,
+    event: String,
+    progress: Option<DoorProgress>,
+    scan: Uuid,
+    verdict: Option<Told>,
+}
+
+struct Told {
+    tone: &'static str,
+    title: &'static str,
+    message: String,
+}
+
+/// Whose door this browser is at.
+struct Door {
+    event: String,
+    pass: String,
+}
+
+impl Door {
+    fn of(headers: &HeaderMap) -> Option<Door> {
+        let value = web::cookie(headers, DOOR).filter(|value| value.len() <= COOKIE_BYTES_MAX)?;
+        let (event, pass) = value.split_once(':')?;
+        Some(Door {
+            event: String::from_utf8(hex::decode(event).ok()?).ok()?,
+            pass: pass.to_owned(),
+        })
+    }
+
+    fn cookie(&self, shop: &Shop) -> HeaderValue {
+        let value = format!("{}:{}", hex::encode(&self.event), self.pass);
+        cookie(&shop.options, DOOR, &value, DOOR_SECONDS)
+    }
+}
+
+/// Shows it.
+pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, headers: HeaderMap) -> Page {
+    page(&shop, &visitor, Door::of(&headers), None).await
+}
+
+async fn page(shop: &Shop, visitor: &Visitor, door: Option<Door>, verdict: Option<Told>) -> Page {
+    let progress = match &door {
+        Some(door) => Some(progress(shop, visitor, door).await?),
+        None => None,
+    };
+    html(&DoorView {
+        frame: Frame::new(visitor, "door"),
+        event: door.map(|door| door.event).unwrap_or_default(),
+        progress,
+        scan: Uuid::new_v4(),
+        verdict,
+    })
+}
+
+async fn progress(shop: &Shop, visitor: &Visitor, door: &Door) -> Result<DoorProgress, Trouble> {
+    let ask = Ask::get(format!("/events/{}/check-ins", segment(&door.event)));
+    let said = shop.api.ask(&visitor.caller.with(&door.pass), ask).await;
+    said.map_err(|failure| match failure.is("no-token") {
+        true => Trouble::Forbidden(
+            "this pass is not good for this event, or its time is over: ask for another one".to_owned(),
+        ),
+        false => named("event")(failure),
+    })
+}
+
+/// Takes a pass, if it is good.
+pub async fn come(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, Form(fields): Form) -> Page {
+    if fields.get("leave").is_some() {
+        return Ok(with_cookies(vec![cookie(&shop.options, DOOR, "", 0)], go("/shop/door")));
+    }
+    let door = Door {
+        event: fields.text("event").to_owned(),
+        pass: fields.text("pass").to_owned(),
+    };
+    progress(&shop, &visitor, &door).await?;
+    Ok(with_cookies(vec![door.cookie(&shop)], go("/shop/door")))
+}
+
+/// Checks a ticket.
+pub async fn check(
+    State(shop): State<Shop>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    Form(fields): Form,
+) -> Page {
+    let door = Door::of(&headers).ok_or_else(|| Trouble::Forbidden("this browser has no door's pass".to_owned()))?;
+    let scan: Uuid = fields
+        .text("scan")
+        .parse()
+        .map_err(|_| Trouble::Invalid("the form is not complete: open the page again".to_owned()))?;
+    // Sent again, it is the same scan, and is answered alike.
+    let scans = json!({ "scans": [{ "code": fields.text("code"), "scanId": scan }] });
+    let ask = Ask::post(format!("/events/{}/check-ins", segment(&door.event)), &scans);
+    let said: CheckIns = shop.api.ask(&visitor.caller.with(&door.pass), ask).await?;
+    let told = said.results.first().map(|result| {
+        let (tone, title) = match result.verdict {
+            Verdict::Admitted => ("good", "Let them in"),
+            Verdict::AlreadyAdmitted => ("bad", "Somebody came by this ticket already"),
+            Verdict::Void => ("bad", "This ticket was given back"),
+            Verdict::OtherEvent => ("bad", "A ticket for something else"),
+            Verdict::Forged => ("bad", "Not a ticket of ours"),
+        };
+        let place = result.seat_id.as_deref().map(|seat| {
+            let (section, row) = (
+                result.section.as_deref().unwrap_or("–"),
+                result.row.as_deref().unwrap_or("–"),
+            );
+            format!("{section} · Row {row} · Seat {} — ", seat_label(seat))
+        });
+        Told {
+            tone,
+            title,
+            message: format!("{}{}", place.unwrap_or_default(), result.message),
+        }
+    });
+    page(&shop, &visitor, Some(door), told).await
+}
