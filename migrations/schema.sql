@@ -1443,6 +1443,10 @@ CREATE INDEX ledger_entries_by_time ON ticketing.ledger_entries USING brin (at);
 
 CREATE INDEX notification_devices_by_account ON ticketing.notification_devices USING btree (account_id);
 
+CREATE INDEX notifications_by_age ON ticketing.notifications USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX notifications_sent_by_age ON ticketing.notifications_sent USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX notifications_to_tell ON ticketing.notifications USING btree (tell_at) WHERE (tell_at IS NOT NULL);
 
 CREATE INDEX organisers_by_organisation ON ticketing.organisers USING btree (organisation_id);

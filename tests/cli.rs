@@ -180,7 +180,7 @@ fn an_unknown_queue_is_wrong_usage_and_the_known_ones_are_named() {
         &[
             "exit 2",
             "there is no queue \"chairs\"",
-            "seats, payments, refunds, notifications, reference",
+            "seats, payments, refunds, notifications, email, sms, push, slack, reference",
         ],
     );
 }

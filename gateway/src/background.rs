@@ -72,6 +72,30 @@ pub async fn run<C: Chore>(mut chore: C, app: App, shutdown: CancellationToken) 
     }
 }
 
+/// Clears two kinds of things away that are over, up to `max` of each at a time, until there are no more.
+pub async fn clear_away<F>(what: &str, max: i64, shutdown: &CancellationToken, some: impl Fn() -> F + Send)
+where
+    F: Future<Output = Result<(u64, u64), sqlx::Error>> + Send,
+{
+    // A full batch means that more is likely there.
+    let is_full = |count: u64| i64::try_from(count).is_ok_and(|count| count >= max);
+    loop {
+        match some().await {
+            Ok((0, 0)) => return,
+            Ok((ones, others)) => {
+                tracing::info!(what, ones, others, "what is over was cleared away");
+                if shutdown.is_cancelled() || !(is_full(ones) || is_full(others)) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(what, %error, "what is over could not be cleared away; will try again");
+                return;
+            }
+        }
+    }
+}
+
 /// How long to wait after so many tries: doubles with each, up to `max`.
 pub fn backoff(attempts: i32, first: Duration, max: Duration) -> Duration {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);

@@ -88,7 +88,7 @@ pub async fn serve_with(
     chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(AccountEvents::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));
-    chores.spawn(background::run(Messages, app.clone(), shutdown.clone()));
+    chores.spawn(background::run(Messages::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(CalledOff::default(), app.clone(), shutdown.clone()));
     let router = site(routes::router(&app)).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();

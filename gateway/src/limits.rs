@@ -299,6 +299,14 @@ pub const DIFFERENCES_LEASE: Duration = Duration::from_secs(60);
 pub const NOTIFICATIONS_BATCH_MAX: i64 = 100;
 /// How long such a batch is one gateway's, and how long what the engine did not take waits: longer than a request takes.
 pub const NOTIFICATIONS_LEASE: Duration = Duration::from_secs(30);
+/// Characters of a provider's name for a message: a Message-ID has a domain of up to 255.
+pub const PROVIDER_ID_CHARS_MAX: usize = 320;
+/// How long messages are kept, with their recipients: as long as somebody may ask what has become of one.
+pub const NOTIFICATIONS_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How often older ones are forgotten.
+pub const NOTIFICATIONS_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// So many at a time, so that no delete runs long.
+pub const NOTIFICATIONS_PURGE_MAX: i64 = 1_000;
 /// Devices of one user that take push messages.
 pub const DEVICES_MAX: i64 = 10;
 /// Characters of a device's token; Firebase's have some two hundred.

@@ -105,12 +105,12 @@ pub fn router(app: &App) -> Router {
         None => router,
     };
     router
-        // 5. tell browsers which other sites' pages may ask,
-        .layer(app.options().cors_origins.layer())
-        // 4. refuse what is too much, and give up on what takes too long,
+        // 5. refuse what is too much, and give up on what takes too long,
         .layer(from_fn_with_state(capacity, layers::shed))
-        // 3. turn a panic into an answer,
+        // 4. turn a panic into an answer,
         .layer(CatchPanicLayer::custom(layers::panicked))
+        // 3. tell browsers which other sites' pages may ask, and read also why not,
+        .layer(app.options().cors_origins.layer())
         // 2. add the security headers to every answer,
         .layer(from_fn(layers::secure))
         // 1. say who is asking, log and measure.

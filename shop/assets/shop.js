@@ -17,7 +17,7 @@
   }));
 
   // --- a part that keeps itself up to date ---------------------------------------------------------------------------
-  const POLL_MS = 1500, RETRY_MS = 4000;
+  const POLL_MS = 1500, RETRY_MS = 4000, PLACE_MS = 10000;
   const offline = document.getElementById("offline");
   const part = () => document.getElementById("progress");
   const still = html => html.replace(/data-left="\d+">[\d:]+/g, "");
@@ -71,10 +71,23 @@
     const here = part();
     if (!here || !here.dataset.stream) return;
     stream = new EventSource(here.dataset.stream);
-    let due = 0;
-    const look = () => { clearTimeout(due); due = setTimeout(async () => { await refresh(); if ("go" in part().dataset) { stream.close(); follow(); } }, 100); };
-    for (const name of ["place", "admitted", "over"]) stream.addEventListener(name, look);
-    stream.addEventListener("admitted", () => stream.close());
+    let due = 0, waits = false;
+    const look = pause => {
+      clearTimeout(due);
+      due = setTimeout(async () => {
+        waits = false;
+        if (await refresh() === false) return look(RETRY_MS);
+        if ("go" in part().dataset) { stream.close(); follow(); }
+      }, pause);
+    };
+    // How many are before one, the stream says itself; the page is asked for what else it tells now and then, not by all at once.
+    stream.addEventListener("place", event => {
+      const ahead = document.querySelector(".ahead b"), told = JSON.parse(event.data);
+      if (ahead && Number.isInteger(told.ahead)) ahead.textContent = told.ahead;
+      if (!waits) { waits = true; look(PLACE_MS + Math.random() * PLACE_MS); }
+    });
+    // The stream ends with this, and says it again to whoever comes back: until the page agrees, each time is a reason to look.
+    for (const name of ["admitted", "over"]) stream.addEventListener(name, () => { waits = true; look(100); });
     stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(line, RETRY_MS); };
   }
 

@@ -36,8 +36,8 @@ pub const SESSION_SECONDS: u64 = 30 * 24 * 60 * 60;
 pub const ACCESS_MARGIN_SECONDS: u64 = 30;
 /// How long the tokens that a refresh gave are given to other tabs, which came with the old one.
 pub const REFRESH_KEPT: Duration = Duration::from_secs(60);
-/// Refreshes that are kept: a kilobyte each.
-pub const REFRESHES_MAX: usize = 10_000;
+/// Refreshes that are kept: a kilobyte each. Every session comes once in ten minutes, so that is for a million sessions.
+pub const REFRESHES_MAX: usize = 100_000;
 /// Bytes of a cookie of ours: what is longer isn't ours.
 pub const COOKIE_BYTES_MAX: usize = 3_000;
 /// How often a page looks again for its booking, without a script.

@@ -2,7 +2,7 @@
 //! asks the gateway, and the others get what it got.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::json;
@@ -29,19 +29,28 @@ impl Refreshes {
         let cell = self.of(token);
         let ask = Ask::post("/sessions/refresh", &json!({ "refreshToken": token }));
         let (api, caller) = (api.clone(), caller.clone());
+        let (known, digest) = (self.clone(), digest(token));
         let asked = tokio::spawn(async move {
-            let tokens = cell.get_or_try_init(|| api.ask::<Tokens>(&caller, ask)).await?;
-            Ok(tokens.clone())
+            let tokens = cell.get_or_try_init(|| api.ask::<Tokens>(&caller, ask)).await.cloned();
+            // Whoever comes with tokens that are nobody's must not fill the book.
+            if tokens.is_err() {
+                known.lock().remove(&digest);
+            }
+            tokens
         });
         asked.await.map_err(Failure::odd)?
     }
 
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Refresh>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(&self, token: &str) -> Arc<OnceCell<Tokens>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         if known.len() >= REFRESHES_MAX {
             known.retain(|_, refresh| refresh.began.elapsed() < REFRESH_KEPT);
         }
-        // Still too many: without this, a second tab would have to log in again.
+        // Still too many: who comes twice with the same token at this moment has to log in again.
         if known.len() >= REFRESHES_MAX {
             return Arc::default();
         }
@@ -49,11 +58,14 @@ impl Refreshes {
             began: Instant::now(),
             tokens: Arc::default(),
         };
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let refresh = known.entry(digest).or_insert_with(fresh);
+        let refresh = known.entry(digest(token)).or_insert_with(fresh);
         if refresh.began.elapsed() >= REFRESH_KEPT {
             *refresh = fresh();
         }
         refresh.tokens.clone()
     }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }

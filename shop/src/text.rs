@@ -72,7 +72,9 @@ pub fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
 
 /// A path of our own to go to afterwards; anything else leads to the first page.
 pub fn local(path: &str) -> &str {
-    let is_ours = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    let is_ours = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(|char: char| char == '\\' || char.is_control());
     if is_ours { path } else { "/" }
 }
 
@@ -116,6 +118,8 @@ mod tests {
             "/\\evil.example",
             "",
             "/a\r\nb",
+            // Browsers leave tabs out.
+            "/\t/evil.example",
         ] {
             assert_eq!(local(elsewhere), "/", "{elsewhere:?}");
         }

@@ -102,7 +102,7 @@ impl From<Failure> for Trouble {
             Failure::Refused(refusal) => match refusal.code() {
                 "no-token" => Trouble::LoggedOut,
                 "not-found" | "no-such-route" => Trouble::NotFound("page"),
-                "too-many-attempts" => Trouble::TooOften,
+                "too-many-attempts" | "too-many-requests" => Trouble::TooOften,
                 "forbidden" => Trouble::Forbidden(refusal.detail),
                 "invalid" | "malformed" => Trouble::Invalid(refusal.told()),
                 _ => Trouble::Refused(refusal.detail),

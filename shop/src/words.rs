@@ -2,7 +2,7 @@
 
 use crate::options::Payments;
 use crate::text::{checkout_path, count, event_path};
-use crate::types::{Booking, BookingStatus, RefundStatus};
+use crate::types::{Booking, BookingStatus, Event, RefundStatus};
 
 /// Seats that are offered instead of those that are gone, at most.
 const OFFERED_MAX: usize = 12;
@@ -127,6 +127,33 @@ fn paying(booking: &Booking, payments: &Payments) -> Told {
         "Paying…",
         vec!["Your bank is working on it.".to_owned(), held.to_owned()],
     )
+}
+
+/// The same, where the event itself has been called off or postponed.
+pub fn of_event(told: Told, booking: &Booking, event: &Event) -> Told {
+    let was_paid = booking.status == BookingStatus::Confirmed || booking.reason.as_deref() == Some("REFUNDED");
+    match event.status.as_str() {
+        "cancelled" => Told {
+            tone: "bad",
+            title: "This event is called off".to_owned(),
+            lines: match was_paid {
+                true => {
+                    vec!["What you paid goes back to you by itself; with your bank it may take some days.".to_owned()]
+                }
+                false => told.lines,
+            },
+            next: Vec::new(),
+            offered: Vec::new(),
+            goes_on: told.goes_on,
+        },
+        "postponed" if booking.status == BookingStatus::Confirmed => Told {
+            tone: "wait",
+            title: "Postponed".to_owned(),
+            lines: [vec!["Your tickets stay good for the new date.".to_owned()], told.lines].concat(),
+            ..told
+        },
+        _ => told,
+    }
 }
 
 fn confirmed(booking: &Booking) -> Told {

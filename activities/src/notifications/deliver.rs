@@ -20,7 +20,7 @@ use super::content::{self, Kind, MessageData};
 use super::provider::{
     NO_MESSAGE, NO_RECIPIENT, Outgoing, PROVIDER_UNAVAILABLE, Provider, RATE_LIMITED, REJECTED, UNREGISTERED,
 };
-use super::store::messages::{self, Claimed, Row};
+use super::store::messages::{self, Attempt, Claimed, Row};
 use super::words::Language;
 use super::{Channel, unanswered};
 use crate::activity::{Activity, Schemas, TaskContext};
@@ -96,6 +96,10 @@ impl Deliver {
 
     async fn send(&self, row: Row) -> Result<Delivered, Failure> {
         let recipient = row.recipient.clone();
+        let attempt = Attempt {
+            id: row.id,
+            number: row.attempts,
+        };
         let id = row.id;
         let handed_over = match outgoing(row) {
             Ok(message) => self.provider.send(&message).await,
@@ -112,7 +116,7 @@ impl Deliver {
                 Ok(Delivered { message_id })
             }
             Err(failure) => {
-                if let Err(error) = self.note(id, &recipient, &failure).await {
+                if let Err(error) = self.note(attempt, &recipient, &failure).await {
                     tracing::warn!(message = %id, %error, "the lease of an unsent message stays until it ends");
                 }
                 Err(failure)
@@ -121,7 +125,7 @@ impl Deliver {
     }
 
     /// Writes down why it was not sent, and ends the lease so that the next attempt need not wait for its end.
-    async fn note(&self, id: Uuid, recipient: &str, failure: &Failure) -> Result<(), sqlx::Error> {
+    async fn note(&self, attempt: Attempt, recipient: &str, failure: &Failure) -> Result<(), sqlx::Error> {
         let (code, words, is_over) = match failure {
             Failure::Failed {
                 code,
@@ -137,9 +141,9 @@ impl Deliver {
             messages::remove_device(&self.pool, recipient).await?;
         }
         if is_over {
-            messages::mark_failed(&self.pool, id, &problem).await
+            messages::mark_failed(&self.pool, attempt, &problem).await
         } else {
-            messages::give_up_lease(&self.pool, id, &problem).await
+            messages::give_up_lease(&self.pool, attempt, &problem).await
         }
     }
 }

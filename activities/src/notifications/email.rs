@@ -19,9 +19,11 @@ use super::store::sent::{self, Claimed, Sending};
 use super::unanswered;
 use crate::typed::Failure;
 
-/// How long each step of a conversation with the mail server may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long nobody else sends: longer than a whole conversation, which has about eight steps.
+/// How long connecting to the mail server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a whole conversation with it may take: shorter than the lease, and than the attempt. Past it nobody knows whether it took the message.
+const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long nobody else sends: longer than a whole conversation.
 const LEASE: Duration = Duration::from_secs(60);
 /// Connections to the mail server, at most, and how long an idle one is kept.
 const CONNECTIONS_MAX: u32 = 8;
@@ -71,7 +73,7 @@ impl Mailer {
             .max_size(CONNECTIONS_MAX)
             .idle_timeout(CONNECTION_IDLE);
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.url).map_err(MailConfigError::Url)?;
-        let transport = transport.timeout(Some(STEP_TIMEOUT)).pool_config(pool).build();
+        let transport = transport.timeout(Some(CONNECT_TIMEOUT)).pool_config(pool).build();
         Ok(Mailer { transport, from })
     }
 
@@ -157,8 +159,12 @@ pub(crate) fn address(to: &str) -> Result<Address, Failure> {
 
 impl Mailer {
     async fn hand(&self, message: Message) -> Result<(), Failure> {
-        let taken = self.transport.send(message).await;
-        taken.map(drop).map_err(|error| classify(&error))
+        match tokio::time::timeout(CONVERSATION_TIMEOUT, self.transport.send(message)).await {
+            Ok(taken) => taken.map(drop).map_err(|error| classify(&error)),
+            Err(_) => Err(Failure::Unknown {
+                message: "the mail server did not answer in time".to_owned(),
+            }),
+        }
     }
 }
 

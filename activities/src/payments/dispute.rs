@@ -48,6 +48,8 @@ pub struct Disputed {
     pub reason: String,
     /// Somebody has to answer it.
     pub needs_answer: bool,
+    /// It stood differently before.
+    pub is_new: bool,
     /// Until when (RFC 3339).
     pub respond_by: Option<String>,
 }
@@ -105,10 +107,11 @@ impl Payments {
             Err(error) => return Err(classify(&error).into_failure()),
         };
         let noted = noted(&dispute);
-        let booking_id = disputes::note(&self.pool, &noted).await.map_err(unanswered)?;
+        let known = disputes::note(&self.pool, &noted).await.map_err(unanswered)?;
         Ok(Disputed {
             status: noted.status,
-            booking_id,
+            booking_id: known.booking_id,
+            is_new: known.is_new,
             amount_cents: noted.amount_cents,
             reason: noted.reason,
             needs_answer: matches!(
@@ -121,8 +124,9 @@ impl Payments {
 }
 
 fn noted(dispute: &Dispute) -> Noted {
+    let movements = &dispute.balance_transactions;
     let moved = |wanted: fn(i64) -> bool| -> i64 {
-        let nets = dispute.balance_transactions.iter().map(|movement| movement.net);
+        let nets = movements.iter().map(|movement| movement.net);
         nets.filter(|net| wanted(*net)).sum::<i64>().abs()
     };
     Noted {
@@ -133,6 +137,10 @@ fn noted(dispute: &Dispute) -> Noted {
             .map(|intent| intent.id().as_str().to_owned()),
         amount_cents: dispute.amount,
         currency: dispute.currency.to_string(),
+        moved_currency: movements.first().map_or_else(
+            || dispute.currency.to_string(),
+            |movement| movement.currency.to_string(),
+        ),
         reason: dispute.reason.clone(),
         status: dispute.status.as_str().to_owned(),
         respond_by: dispute

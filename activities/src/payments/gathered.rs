@@ -9,6 +9,9 @@ use super::store::StoreError;
 /// Rows of one statement, at most: its locks last for some milliseconds.
 const ROWS_MAX: usize = 500;
 
+/// Classes of what Postgres says of a row, not of itself: data, constraints, and what triggers raise.
+const A_ROWS_FAULT: [&str; 3] = ["22", "23", "P0"];
+
 type Outcome = Result<(), String>;
 type Waiting<T> = Vec<(T, oneshot::Sender<Outcome>)>;
 
@@ -52,7 +55,10 @@ impl<T: Send + Clone> Gathered<T> {
             };
             let outcome = write(rows.clone()).await;
             // One of them may be what Postgres refuses: the others shall not fail with it.
-            let is_refused = |error: &StoreError| error.as_database_error().is_some();
+            let is_refused = |error: &StoreError| {
+                let code = error.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| A_ROWS_FAULT.iter().any(|class| code.starts_with(class)))
+            };
             let is_shared = rows.len() == 1 || !outcome.as_ref().is_err_and(is_refused);
             let outcome = outcome.map_err(|error| error.to_string());
             for (row, answer) in rows.into_iter().zip(answers) {
@@ -115,6 +121,10 @@ mod tests {
     impl sqlx::error::DatabaseError for Refused {
         fn message(&self) -> &str {
             "violates a constraint"
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some("23514".into())
         }
 
         fn kind(&self) -> sqlx::error::ErrorKind {

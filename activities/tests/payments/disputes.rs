@@ -54,8 +54,11 @@ async fn a_dispute_is_written_down_and_waits_for_somebody_to_answer() {
     assert_eq!(output(&noted)["bookingId"], json!(booking));
     assert_eq!(output(&noted)["needsAnswer"], true);
     assert_eq!(output(&noted)["amountCents"], AMOUNT_CENTS);
+    assert_eq!(output(&noted)["isNew"], true);
     // However often it is told.
-    assert_eq!(shop.ask("payments.note_dispute", wish.clone()).await, noted);
+    let again = shop.ask("payments.note_dispute", wish.clone()).await;
+    assert_eq!(output(&again)["isNew"], false);
+    assert_eq!(output(&again)["bookingId"], json!(booking));
     assert_eq!(
         failure(&shop.ask("payments.check_dispute", wish.clone()).await),
         ("disputed", false)

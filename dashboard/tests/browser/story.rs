@@ -118,7 +118,9 @@ async fn the_keyboard_is_enough() {
     chrome.arrives("/sagas/").await;
     chrome.shows("waits for its signal").await;
     chrome.press("/").await;
+    // It is where the address leads, so it has the keys before the page is there as a whole; until then some may get lost.
     chrome.find("[role=search] input:focus").await;
+    chrome.arrives("/sagas").await;
     chrome.press("second" + Key::Enter).await;
     chrome.arrives("/sagas?q=second").await;
     chrome.shows("second").await;

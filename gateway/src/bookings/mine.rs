@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use orchestrator::client::{ListFilter, SagaSummary};
+use orchestrator::client::{ClientError, ListFilter, SagaSummary};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use workflows::state::Status;
@@ -103,7 +103,10 @@ pub async fn list(
         limit: Some(BOOKINGS_PAGE),
         ..ListFilter::default()
     };
-    let page = app.engine().list(filter).await?;
+    let page = app.engine().list(filter).await.map_err(|error| match error {
+        ClientError::Invalid { .. } => Problem::malformed("?cursor", "is not the `next` of an earlier page"),
+        error => error.into(),
+    })?;
     Ok(Json(BookingPage {
         bookings: page.items.into_iter().filter_map(summary).collect(),
         next: page.next,

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::limits::{FORWARDED_MAX, USER_AGENT_CHARS_MAX};
 
 /// The header in which proxies write down where a request came from, each adding one address at the end.
-const FORWARDED_FOR: &str = "x-forwarded-for";
+pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Networks of proxies whose word is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::Quota;
 
-use super::client::origin;
+use super::client::{FORWARDED_FOR, origin};
 use super::counter::{Counter, TooMuch, network};
 use crate::app::App;
 use crate::limits::{ADDRESS_BUDGETS, RATE_KEYS_MAX};
@@ -39,7 +39,7 @@ pub struct Rates {
     pub read: Rate,
     /// What changes something.
     pub write: Rate,
-    /// What wants seats: bookings, and places in a line.
+    /// What wants seats.
     pub booking: Rate,
 }
 
@@ -176,18 +176,40 @@ pub async fn limit(State((app, spent)): State<(App, Arc<Spent>)>, request: Reque
         return next.run(request).await;
     };
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = peer.map(|ConnectInfo(peer)| origin(peer.ip(), request.headers(), &app.options().trusted_proxies));
+    let address = peer.and_then(|ConnectInfo(peer)| {
+        let origin = origin(peer.ip(), request.headers(), &app.options().trusted_proxies);
+        (!is_unnamed_proxy(origin, peer.ip(), request.headers())).then_some(origin)
+    });
     match spent.count(purpose, identify::user(&app, request.headers()), address) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
+/// A peer of our own networks that hands requests of others on, and whom nobody has named as a proxy: all buyers would have its one budget.
+fn is_unnamed_proxy(origin: IpAddr, peer: IpAddr, headers: &HeaderMap) -> bool {
+    static SAID: Once = Once::new();
+    let is_ours = match origin {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
+    };
+    let is_unnamed = is_ours && origin == peer.to_canonical() && headers.contains_key(FORWARDED_FOR);
+    if is_unnamed {
+        SAID.call_once(|| {
+            tracing::error!(
+                address = %origin,
+                "requests come from a proxy that SAGALINE_TRUSTED_PROXIES doesn't name: where they come from is not known, and not limited"
+            );
+        });
+    }
+    is_unnamed
+}
+
 /// None: it is always answered.
 fn purpose(method: &Method, route: &str) -> Option<Purpose> {
     match (method, route) {
         (_, route) if is_unlimited(route) => None,
-        (&Method::POST, "/bookings" | "/events/{eventId}/queue") => Some(Purpose::Booking),
+        (&Method::POST, "/bookings") => Some(Purpose::Booking),
         (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Some(Purpose::Read),
         _ => Some(Purpose::Write),
     }

@@ -18,7 +18,8 @@ use super::store::messages;
 use crate::app::App;
 use crate::http::body;
 use crate::http::extract::PathId;
-use crate::limits::{BODY_BYTES_MAX, ID_CHARS_MAX};
+use crate::http::text;
+use crate::limits::{BODY_BYTES_MAX, PROVIDER_ID_CHARS_MAX};
 use crate::options::Secret;
 use crate::problem::{Kind, Problem, ProblemDetails};
 use crate::webhooks::signature;
@@ -174,20 +175,21 @@ async fn keep(
     provider_id: &str,
     receipt: Receipt,
 ) -> Result<StatusCode, Problem> {
-    let provider_id: String = provider_id.chars().take(ID_CHARS_MAX).collect();
+    text::check(provider_id, PROVIDER_ID_CHARS_MAX)
+        .map_err(|message| Problem::malformed("", format!("the provider's name for the message {message}")))?;
     let is_news = match receipt {
         Receipt::Taken => {
-            messages::taken(app.pool(), message, channel, &provider_id).await?;
+            messages::taken(app.pool(), message, channel, provider_id).await?;
             false
         }
-        Receipt::Delivered => messages::delivered(app.pool(), message, channel, &provider_id).await?,
+        Receipt::Delivered => messages::delivered(app.pool(), message, channel, provider_id).await?,
         Receipt::Failed(reason) => {
             let reason: String = reason
                 .chars()
                 .filter(|char| !char.is_control())
                 .take(REASON_CHARS_MAX)
                 .collect();
-            messages::failed(app.pool(), message, channel, &provider_id, &reason).await?
+            messages::failed(app.pool(), message, channel, provider_id, &reason).await?
         }
         Receipt::Other => false,
     };

@@ -1,14 +1,20 @@
 //! Tells the engine of messages that are to be sent, and of their receipts: each becomes a small saga, a hundred by one request, under keys that
 //! make a repetition harmless. While the engine is away messages wait.
 
+use std::time::Instant;
+
 use orchestrator::client::{ClientError, StartRequest};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 use workflows::tickets::notification;
 
 use super::store::messages::{self, Due};
 use crate::app::App;
-use crate::background::{Chore, Next};
-use crate::limits::{NOTIFICATIONS_BATCH_MAX, NOTIFICATIONS_LEASE};
+use crate::background::{Chore, Next, clear_away};
+use crate::limits::{
+    NOTIFICATIONS_BATCH_MAX, NOTIFICATIONS_LEASE, NOTIFICATIONS_PURGE_EVERY, NOTIFICATIONS_PURGE_MAX,
+    NOTIFICATIONS_RETENTION,
+};
 use crate::users::UserId;
 
 /// How the keys begin under which messages' sagas are started, and their receipts'.
@@ -16,8 +22,11 @@ pub const NOTIFICATION_KEYS: &str = "notification/";
 /// See above.
 pub const RECEIPT_KEYS: &str = "notification-receipt/";
 
-/// What the engine is to be told of messages.
-pub struct Messages;
+/// What the engine is to be told of messages. And what is old is forgotten.
+#[derive(Default)]
+pub struct Messages {
+    purged_at: Option<Instant>,
+}
 
 impl Chore for Messages {
     const NAME: &'static str = "telling of messages";
@@ -52,6 +61,23 @@ impl Chore for Messages {
         // A full batch means that more is likely waiting.
         let is_full = i64::try_from(due.len()) == Ok(NOTIFICATIONS_BATCH_MAX);
         Ok(if is_full { Next::AtOnce } else { pause })
+    }
+
+    async fn rest(&mut self, app: &App, shutdown: &CancellationToken) {
+        if self
+            .purged_at
+            .is_none_or(|at| at.elapsed() >= NOTIFICATIONS_PURGE_EVERY)
+        {
+            let purge = || messages::purge(app.pool(), NOTIFICATIONS_RETENTION, NOTIFICATIONS_PURGE_MAX);
+            clear_away(
+                "messages, and mails about accounts",
+                NOTIFICATIONS_PURGE_MAX,
+                shutdown,
+                purge,
+            )
+            .await;
+            self.purged_at = Some(Instant::now());
+        }
     }
 }
 

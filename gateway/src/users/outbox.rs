@@ -13,7 +13,7 @@ use super::UserId;
 use super::store::events::{self, Due};
 use super::store::{links, sessions};
 use crate::app::App;
-use crate::background::{Chore, Next};
+use crate::background::{Chore, Next, clear_away};
 use crate::limits::{USERS_PURGE_EVERY, USERS_PURGE_MAX};
 use crate::outbox::{self, Outbox};
 use crate::store::outbox::Table;
@@ -59,7 +59,7 @@ impl Chore for AccountEvents {
 
     async fn rest(&mut self, app: &App, shutdown: &CancellationToken) {
         if self.purged_at.is_none_or(|at| at.elapsed() >= USERS_PURGE_EVERY) {
-            purge(app, shutdown).await;
+            clear_away("sessions, and links", USERS_PURGE_MAX, shutdown, || purge(app)).await;
             self.purged_at = Some(Instant::now());
         }
     }
@@ -85,26 +85,7 @@ fn input(event: &Due) -> Option<Value> {
     Some(input)
 }
 
-async fn purge(app: &App, shutdown: &CancellationToken) {
-    loop {
-        let purged = async {
-            let sessions = sessions::purge(app.pool(), USERS_PURGE_MAX).await?;
-            Ok::<_, sqlx::Error>((sessions, links::purge(app.pool(), USERS_PURGE_MAX).await?))
-        };
-        match purged.await {
-            Ok((0, 0)) => return,
-            Ok((sessions, links)) => {
-                tracing::info!(sessions, links, "sessions and links that are over were cleared away");
-                // A full batch means that more is likely there.
-                let is_full = |count: u64| i64::try_from(count).is_ok_and(|count| count >= USERS_PURGE_MAX);
-                if shutdown.is_cancelled() || !(is_full(sessions) || is_full(links)) {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "sessions and links could not be cleared away; will try again");
-                return;
-            }
-        }
-    }
+async fn purge(app: &App) -> Result<(u64, u64), sqlx::Error> {
+    let sessions = sessions::purge(app.pool(), USERS_PURGE_MAX).await?;
+    Ok((sessions, links::purge(app.pool(), USERS_PURGE_MAX).await?))
 }

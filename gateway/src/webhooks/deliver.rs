@@ -111,12 +111,19 @@ async fn tell(app: &App, event: &Due) -> Told {
         (Concern::Booking, _, Some(booking)) => tell_booking(app, event, SagaId(booking)).await,
         (Concern::Dispute, Some(dispute), _) => {
             let input = json!({"disputeId": dispute, "event": event.kind});
-            begin(app, event, dispute::NAME, input).await
+            begin(app, dispute::NAME, input, &event.event_id).await
         }
         // It looks what the provider and our ledger say, and stays in front of operators while they differ.
-        (Concern::FailedRefund, Some(refund), booking) => {
-            let input = json!({"reference": refund, "kind": "refund", "bookingId": booking});
-            begin(app, event, reconciliation::DIFFERENCE, input).await
+        (Concern::FailedRefund, Some(refund), _) => {
+            // Of one failure up to three events tell.
+            let input = json!({"reference": refund, "kind": "refund"});
+            begin(
+                app,
+                reconciliation::DIFFERENCE,
+                input,
+                &format!("failed-refund/{refund}"),
+            )
+            .await
         }
         (Concern::Booking, _, None) | (Concern::Dispute | Concern::FailedRefund, None, _) => {
             Told::TooLate("it names nothing of ours".to_owned())
@@ -125,11 +132,11 @@ async fn tell(app: &App, event: &Due) -> Told {
 }
 
 /// Begins the saga that an event leads to, once.
-async fn begin(app: &App, event: &Due, workflow: &str, input: Value) -> Told {
+async fn begin(app: &App, workflow: &str, input: Value, key: &str) -> Told {
     let request = StartRequest {
         workflow: workflow.to_owned(),
         input,
-        idempotency_key: Some(format!("{WEBHOOK_KEYS}{}", event.event_id)),
+        idempotency_key: Some(format!("{WEBHOOK_KEYS}{key}")),
         ..StartRequest::default()
     };
     match app.engine().start(request).await {

@@ -132,7 +132,12 @@ fn parse(bytes: &[u8]) -> Result<Incoming, Problem> {
     let status = object.get("status").and_then(Value::as_str);
     Ok(Incoming {
         is_news: match concern(&event.kind, status) {
-            Concern::Booking => booking_id.is_some() && !OUR_OWN_DOING.contains(&event.kind.as_str()),
+            // Of a refund that changes nothing but its failure is news.
+            Concern::Booking => {
+                booking_id.is_some()
+                    && !OUR_OWN_DOING.contains(&event.kind.as_str())
+                    && concern(&event.kind, None) == Concern::Booking
+            }
             Concern::Dispute | Concern::FailedRefund => object_id.is_some(),
         },
         booking_id,

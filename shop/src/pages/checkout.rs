@@ -26,8 +26,9 @@ use crate::types::{Booking, Event, Place, Quote};
 use crate::visitor::{Visitor, with_cookies};
 
 /// Asks again while the same form, sent a moment earlier, is still being worked on.
-const IN_FLIGHT_TRIES_MAX: u32 = 20;
-const IN_FLIGHT_WAIT: Duration = Duration::from_millis(250);
+const IN_FLIGHT_TRIES_MAX: u32 = 5;
+/// Less often than the gateway answers one buyer.
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Template)]
 #[template(path = "checkout.html")]
@@ -147,6 +148,7 @@ async fn page(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], fields
     let told = |amount: Amount| amount.told(&event.currency);
     let order = fields.text("order");
     let next = format!("{}&order={order}", checkout_path(id, seats));
+    let card = fields.get("card").unwrap_or(CARDS[0].method);
     let view = Checkout {
         frame: Frame::new(visitor, "events"),
         head: Headline::of(&event),
@@ -156,8 +158,8 @@ async fn page(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], fields
         lines: lines(&quote, &event),
         total: told(quote.total),
         amount: quote.total,
-        cards: &CARDS,
-        chosen: fields.get("card").unwrap_or(CARDS[0].method).to_owned(),
+        cards: offered(card, notice),
+        chosen: card.to_owned(),
         email: (!visitor.is_logged_in()).then(|| fields.text("email").to_owned()),
         log_in: format!("/shop/login?{}", query([("next", next.as_str())])),
         notice: notice.to_owned(),
@@ -166,6 +168,15 @@ async fn page(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], fields
     };
     let page = html_with(status, &view)?;
     Ok(with_cookies(visitor.remember(&shop.options, None), page))
+}
+
+/// All cards; once an order was sent that may have arrived, its card alone.
+fn offered(chosen: &str, notice: &str) -> &'static [Card] {
+    let at = CARDS.iter().position(|card| card.method == chosen);
+    match at.filter(|_| !notice.is_empty()) {
+        Some(at) => &CARDS[at..=at],
+        None => &CARDS,
+    }
 }
 
 fn lines(quote: &Quote, event: &Event) -> Vec<(String, String)> {
@@ -226,10 +237,16 @@ pub async fn book(
             let cookies = visitor.remember(&shop.options, Some(&booking.booking_id));
             Ok(with_cookies(cookies, go(&order_path(&booking.booking_id))))
         }
+        Err(failure) if failure.is("too-many-requests") => {
+            let notice =
+                "That was a little fast. Send it again in a moment: it is the same order, and is charged once.";
+            page(&shop, &visitor, &id, &seats, &fields, notice).await
+        }
         Err(Failure::Refused(refusal)) => refused(&shop, &visitor, &id, &seats, *refusal).await,
         Err(Failure::Away(_)) => {
-            let notice = "We could not take your order just now: very many people are ordering. Nothing was charged. Send it again: it is ordered once, \
-                          however often you do.";
+            // It may have arrived all the same: another card would be another order.
+            let notice = "We can’t tell yet whether your order has arrived: very many people are ordering. Send it again just as it is: it is the same \
+                          order, and is charged once.";
             page(&shop, &visitor, &id, &seats, &fields, notice).await
         }
         Err(failure) => Err(failure.into()),
@@ -270,7 +287,7 @@ async fn refused(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], ref
         "not-admitted" => return Ok(wait(shop, visitor, id)),
         "seats-unavailable" => (
             "These seats are gone",
-            "Somebody was a moment faster, or an order of yours holds them already: “My orders” tells. Nothing was charged.".to_owned(),
+            "Somebody was a moment faster, or an order of yours holds them already: “My orders” tells.".to_owned(),
         ),
         "seat-limit" => (
             "That would be too many seats",

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fields::Form;
 use super::{Frame, Page, go, html, named};
-use crate::api::Ask;
+use crate::api::{Ask, Failure};
 use crate::limits::{COOKIE_BYTES_MAX, DOOR_SECONDS};
 use crate::routes::Shop;
 use crate::text::{seat_label, segment};
@@ -60,7 +60,14 @@ impl Door {
 
 /// Shows it.
 pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visitor>, headers: HeaderMap) -> Page {
-    page(&shop, &visitor, Door::of(&headers), None).await
+    match page(&shop, &visitor, Door::of(&headers), None).await {
+        // A pass whose time is over is none: another one can be entered.
+        Err(Trouble::Forbidden(_)) => {
+            let page = page(&shop, &visitor, None, None).await?;
+            Ok(with_cookies(vec![cookie(&shop.options, DOOR, "", 0)], page))
+        }
+        shown => shown,
+    }
 }
 
 async fn page(shop: &Shop, visitor: &Visitor, door: Option<Door>, verdict: Option<Told>) -> Page {
@@ -80,12 +87,18 @@ async fn page(shop: &Shop, visitor: &Visitor, door: Option<Door>, verdict: Optio
 async fn progress(shop: &Shop, visitor: &Visitor, door: &Door) -> Result<DoorProgress, Trouble> {
     let ask = Ask::get(format!("/events/{}/check-ins", segment(&door.event)));
     let said = shop.api.ask(&visitor.caller.with(&door.pass), ask).await;
-    said.map_err(|failure| match failure.is("no-token") {
+    said.map_err(no_pass)
+}
+
+/// It is the door's pass that isn't good, not the login of whoever stands there.
+fn no_pass(failure: Failure) -> Trouble {
+    match failure.is("no-token") {
         true => Trouble::Forbidden(
-            "this pass is not good for this event, or its time is over: ask for another one".to_owned(),
+            "this pass is not good for this event, or its time is over: ask for another one, and enter it at the door’s page"
+                .to_owned(),
         ),
         false => named("event")(failure),
-    })
+    }
 }
 
 /// Takes a pass, if it is good.
@@ -116,7 +129,8 @@ pub async fn check(
     // Sent again, it is the same scan, and is answered alike.
     let scans = json!({ "scans": [{ "code": fields.text("code"), "scanId": scan }] });
     let ask = Ask::post(format!("/events/{}/check-ins", segment(&door.event)), &scans);
-    let said: CheckIns = shop.api.ask(&visitor.caller.with(&door.pass), ask).await?;
+    let said: Result<CheckIns, Failure> = shop.api.ask(&visitor.caller.with(&door.pass), ask).await;
+    let said = said.map_err(no_pass)?;
     let told = said.results.first().map(|result| {
         let (tone, title) = match result.verdict {
             Verdict::Admitted => ("good", "Let them in"),

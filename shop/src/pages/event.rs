@@ -80,7 +80,7 @@ pub async fn show(at: At) -> Page {
         fields,
     } = at;
     let event = event_of(&shop, &visitor, &id).await?;
-    let seats: usize = event.sections.iter().map(|section| section.seats).sum();
+    let seats = count_of(&event, None);
     let on_sale = event.status == "on_sale";
     let section = fields.get("section");
     let shown = on_sale && seats > 0 && (section.is_some() || seats <= SEATS_AT_ONCE_MAX);
@@ -168,6 +168,13 @@ async fn seats_of(
     let filter = query(section.map(|section| ("section", section)));
     let ask = Ask::get(format!("/events/{}/seats?{filter}", segment(id)));
     shop.api.ask_with(&visitor.caller, ask).await.map_err(named("event"))
+}
+
+/// How many seats there are; in this section, if there is one.
+fn count_of(event: &Event, section: Option<&str>) -> usize {
+    let sections = event.sections.iter();
+    let wanted = sections.filter(|it| section.is_none_or(|name| it.section == name));
+    wanted.map(|section| section.seats).sum()
 }
 
 async fn chosen(
@@ -287,10 +294,12 @@ pub async fn map(at: At) -> Page {
         fields,
     } = at;
     let event = event_of(&shop, &visitor, &id).await?;
-    let (headers, list) = seats_of(&shop, &visitor, &id, fields.get("section")).await?;
-    if list.seats.len() > MAP_SEATS_MAX {
+    let section = fields.get("section");
+    // Before they are asked for: a stadium's list takes megabytes to read.
+    if count_of(&event, section) > MAP_SEATS_MAX {
         return Err(Trouble::NotFound("map of so many seats"));
     }
+    let (headers, list) = seats_of(&shop, &visitor, &id, section).await?;
     let mut response = svg(map::draw(&list.seats, &event.currency));
     if let Some(version) = headers.get(SEATS_VERSION) {
         response

@@ -90,7 +90,7 @@ pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visito
     html(&OrderView {
         frame: Frame::new(&visitor, "orders"),
         head: Headline::of(&event),
-        told: words::tell(&booking, &shop.options.payments),
+        told: words::of_event(words::tell(&booking, &shop.options.payments), &booking, &event),
         look_again: LOOK_AGAIN_SECONDS,
         total: booking.total_amount.told(&event.currency),
         number: booking.confirmation_number.clone().unwrap_or_default(),

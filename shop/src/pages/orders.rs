@@ -70,7 +70,7 @@ async fn page(shop: &Shop, visitor: &Visitor, status: StatusCode, cursor: Option
         true => of_user(shop, visitor, cursor).await?,
         false => (of_guest(shop, visitor).await?, None),
     };
-    let events = events(shop, visitor, &known).await;
+    let events = events(shop, visitor, &known).await?;
     let row = |known: &Known| {
         let event = events.get(&known.event_id)?;
         let (standing, tone) = match known.standing {
@@ -143,13 +143,23 @@ async fn of_guest(shop: &Shop, visitor: &Visitor) -> Result<Vec<Known>, Trouble>
 }
 
 /// Each event that is spoken of, asked for once.
-async fn events(shop: &Shop, visitor: &Visitor, known: &[Known]) -> HashMap<String, Event> {
+async fn events(shop: &Shop, visitor: &Visitor, known: &[Known]) -> Result<HashMap<String, Event>, Trouble> {
     let mut ids: Vec<&str> = known.iter().map(|known| known.event_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     let asked = ids.into_iter().map(|id| event_of(shop, visitor, id));
-    let events = join_all(asked).await.into_iter().flatten();
-    events.map(|event| (event.event_id.clone(), event)).collect()
+    let mut events = HashMap::new();
+    for event in join_all(asked).await {
+        match event {
+            Ok(event) => {
+                events.insert(event.event_id.clone(), event);
+            }
+            // Removed since. Any other trouble must not look as if there were no orders.
+            Err(Trouble::NotFound(_)) => (),
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(events)
 }
 
 /// Finds a guest's order by its number and its address; from then on this browser knows it.

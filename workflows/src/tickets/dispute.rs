@@ -5,7 +5,7 @@
 //! | step | does | if it fails |
 //! |---|---|---|
 //! | `note` | asks the provider, and writes down the dispute and the money that moved | an operator |
-//! | `answer` | only of a new dispute: it waits for an answer, which only people can give | an operator |
+//! | `answer` | only where it has come to need one: it waits for an answer, which only people can give | an operator |
 //!
 //! Each event of the provider begins one, so that none waits for another. Once somebody has answered, at the provider, the one that waits is
 //! retried; it ends when the dispute no longer needs an answer.
@@ -29,7 +29,10 @@ pub fn definition() -> Definition {
         .retry(Retry::persistent())
         .otherwise(Route::Operator {});
     let answer = Node::Step(Box::new(Step {
-        when: Some(format!("input.event == '{OPENED}' && steps.note.output.needsAnswer")),
+        // An inquiry that was answered may become a dispute; a note whose answer was lost finds nothing new.
+        when: Some(format!(
+            "steps.note.output.needsAnswer && (steps.note.output.isNew || input.event == '{OPENED}')"
+        )),
         ..step("answer", "payments.check_dispute", QUEUE)
             .input(input)
             .retry(Retry::persistent())

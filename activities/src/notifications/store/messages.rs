@@ -15,6 +15,8 @@ pub struct Row {
     pub language: String,
     pub recipient: String,
     pub data: Value,
+    /// This attempt's number.
+    pub attempts: i32,
 }
 
 /// Who sends.
@@ -38,7 +40,7 @@ pub async fn claim(pool: &PgPool, id: Uuid, channel: &str, lease: Duration) -> R
         "update ticketing.notifications
          set attempts = attempts + 1, leased_until = now() + make_interval(secs => $3)
          where id = $1 and channel = $2 and status = 'queued' and (leased_until is null or leased_until <= now())
-         returning id, booking_id, kind, language, recipient, data",
+         returning id, booking_id, kind, language, recipient, data, attempts",
     )
     .bind(id)
     .bind(channel)
@@ -79,26 +81,38 @@ pub async fn mark_sent(pool: &PgPool, id: Uuid, provider_id: &str) -> Result<(),
     .map(drop)
 }
 
+/// An attempt at a message. What one says once another has begun counts no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// The message.
+    pub id: Uuid,
+    /// Counted from one.
+    pub number: i32,
+}
+
 /// Writes down that it can't be sent at all.
-pub async fn mark_failed(pool: &PgPool, id: Uuid, problem: &str) -> Result<(), sqlx::Error> {
+pub async fn mark_failed(pool: &PgPool, attempt: Attempt, problem: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update ticketing.notifications set status = 'failed', failed_at = now(), leased_until = null, problem = $2
-         where id = $1 and status = 'queued'",
+         where id = $1 and status = 'queued' and attempts = $3",
     )
-    .bind(id)
+    .bind(attempt.id)
     .bind(problem)
+    .bind(attempt.number)
     .execute(pool)
     .await
     .map(drop)
 }
 
 /// Leaves it to the next attempt, and notes what was wrong with this one.
-pub async fn give_up_lease(pool: &PgPool, id: Uuid, problem: &str) -> Result<(), sqlx::Error> {
+pub async fn give_up_lease(pool: &PgPool, attempt: Attempt, problem: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update ticketing.notifications set leased_until = null, problem = $2 where id = $1 and status = 'queued'",
+        "update ticketing.notifications set leased_until = null, problem = $2
+         where id = $1 and status = 'queued' and attempts = $3",
     )
-    .bind(id)
+    .bind(attempt.id)
     .bind(problem)
+    .bind(attempt.number)
     .execute(pool)
     .await
     .map(drop)

@@ -57,6 +57,8 @@ pub async fn insert(pool: &PgPool, messages: &[NewMessage]) -> Result<u64, sqlx:
     let done = sqlx::query(
         "insert into ticketing.notifications (id, booking_id, account_id, channel, kind, language, recipient, data)
          select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::jsonb[])
+              as m (id, booking_id, account_id, channel, kind, language, recipient, data)
+         order by id
          on conflict (id) do nothing",
     )
     .bind(ids)

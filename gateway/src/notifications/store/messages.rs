@@ -106,3 +106,23 @@ pub async fn failed(
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Forgets up to `limit` messages older than `age` with which nothing more is to be done, and as many mails about accounts; says how many of
+/// each.
+pub async fn purge(pool: &PgPool, age: Duration, limit: i64) -> Result<(u64, u64), sqlx::Error> {
+    let messages = sqlx::query(
+        "delete from ticketing.notifications where id in (
+             select id from ticketing.notifications
+             where created_at < now() - make_interval(secs => $1) and status <> 'queued' and tell_at is null
+             limit $2 for update skip locked)",
+    );
+    let mails = sqlx::query(
+        "delete from ticketing.notifications_sent where key in (
+             select key from ticketing.notifications_sent
+             where created_at < now() - make_interval(secs => $1)
+             limit $2 for update skip locked)",
+    );
+    let messages = messages.bind(age.as_secs_f64()).bind(limit).execute(pool).await?;
+    let mails = mails.bind(age.as_secs_f64()).bind(limit).execute(pool).await?;
+    Ok((messages.rows_affected(), mails.rows_affected()))
+}
