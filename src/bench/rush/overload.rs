@@ -190,8 +190,6 @@ async fn run_on_platform(args: &OverloadArgs) -> anyhow::Result<Report> {
     })
 }
 
-/// The platform is the rush's.
-
 /// The shop, and what became of the wishes.
 struct Shop {
     gateway: SocketAddr,
