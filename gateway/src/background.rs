@@ -4,7 +4,7 @@
 //! transaction, and marks them; whoever dies leaves a lease that ends.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,28 @@ pub async fn run<C: Chore>(mut chore: C, app: App, shutdown: CancellationToken) 
     }
 }
 
+/// Something that is done at first, and then again after a while.
+pub struct Seldom {
+    every: Duration,
+    done_at: Option<Instant>,
+}
+
+impl Seldom {
+    /// Once in so long.
+    pub const fn every(every: Duration) -> Seldom {
+        Seldom { every, done_at: None }
+    }
+
+    /// Whether it is time; then it counts as done.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.done_at.is_none_or(|at| at.elapsed() >= self.every);
+        if is_due {
+            self.done_at = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 /// Clears two kinds of things away that are over, up to `max` of each at a time, until there are no more.
 pub async fn clear_away<F>(what: &str, max: i64, shutdown: &CancellationToken, some: impl Fn() -> F + Send)
 where
@@ -105,6 +127,14 @@ pub fn backoff(attempts: i32, first: Duration, max: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_done_seldom_is_due_at_first_and_after_a_while() {
+        let mut hourly = Seldom::every(Duration::from_secs(3_600));
+        assert_eq!([hourly.is_due(), hourly.is_due()], [true, false]);
+        let mut always = Seldom::every(Duration::ZERO);
+        assert_eq!([always.is_due(), always.is_due()], [true, true]);
+    }
 
     #[test]
     fn the_wait_doubles_up_to_its_cap() {

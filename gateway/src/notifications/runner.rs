@@ -1,8 +1,6 @@
 //! Tells the engine of messages that are to be sent, and of their receipts: each becomes a small saga, a hundred by one request, under keys that
 //! make a repetition harmless. While the engine is away messages wait.
 
-use std::time::Instant;
-
 use orchestrator::client::{ClientError, StartRequest};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +8,7 @@ use workflows::tickets::notification;
 
 use super::store::messages::{self, Due};
 use crate::app::App;
-use crate::background::{Chore, Next, clear_away};
+use crate::background::{Chore, Next, Seldom, clear_away};
 use crate::limits::{
     NOTIFICATIONS_BATCH_MAX, NOTIFICATIONS_LEASE, NOTIFICATIONS_PURGE_EVERY, NOTIFICATIONS_PURGE_MAX,
     NOTIFICATIONS_RETENTION,
@@ -23,9 +21,16 @@ pub const NOTIFICATION_KEYS: &str = "notification/";
 pub const RECEIPT_KEYS: &str = "notification-receipt/";
 
 /// What the engine is to be told of messages. And what is old is forgotten.
-#[derive(Default)]
 pub struct Messages {
-    purged_at: Option<Instant>,
+    purge: Seldom,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Messages {
+            purge: Seldom::every(NOTIFICATIONS_PURGE_EVERY),
+        }
+    }
 }
 
 impl Chore for Messages {
@@ -64,10 +69,7 @@ impl Chore for Messages {
     }
 
     async fn rest(&mut self, app: &App, shutdown: &CancellationToken) {
-        if self
-            .purged_at
-            .is_none_or(|at| at.elapsed() >= NOTIFICATIONS_PURGE_EVERY)
-        {
+        if self.purge.is_due() {
             let purge = || messages::purge(app.pool(), NOTIFICATIONS_RETENTION, NOTIFICATIONS_PURGE_MAX);
             clear_away(
                 "messages, and mails about accounts",
@@ -76,7 +78,6 @@ impl Chore for Messages {
                 purge,
             )
             .await;
-            self.purged_at = Some(Instant::now());
         }
     }
 }

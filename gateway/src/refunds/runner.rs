@@ -17,7 +17,7 @@ use super::differences;
 use super::routes::saga_input;
 use super::store::cancellations::{self, Due};
 use crate::app::App;
-use crate::background::{Chore, Next, backoff};
+use crate::background::{Chore, Next, Seldom, backoff};
 use crate::limits::{
     CANCELLATION_BACKOFF_MAX, CANCELLATION_BATCH_EVERY, CANCELLATION_BATCH_MAX, CANCELLATION_CONCURRENCY,
     CANCELLATION_IDLE, CANCELLATION_LEASE, CANCELLATION_RETRY,
@@ -27,9 +27,16 @@ use crate::limits::{
 const KEY: &str = "event-cancelled";
 
 /// Bookings of events that were called off.
-#[derive(Default)]
 pub struct CalledOff {
-    reported_at: Option<Instant>,
+    report: Seldom,
+}
+
+impl Default for CalledOff {
+    fn default() -> Self {
+        CalledOff {
+            report: Seldom::every(differences::EVERY),
+        }
+    }
 }
 
 impl Chore for CalledOff {
@@ -45,8 +52,7 @@ impl Chore for CalledOff {
     }
 
     async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
-        if self.reported_at.is_none_or(|at| at.elapsed() >= differences::EVERY) {
-            self.reported_at = Some(Instant::now());
+        if self.report.is_due() {
             if let Err(error) = differences::report(app).await {
                 tracing::warn!(%error, "differences of payments can't be reported; will try again");
             }

@@ -1,7 +1,7 @@
 //! Tells the engine what happened to accounts: each becomes a small saga, which publishes it and sends the mail, if there is one. And clears
 //! away sessions and links that are over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use orchestrator::client::StartRequest;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::UserId;
 use super::store::events::{self, Due};
 use super::store::{links, sessions};
 use crate::app::App;
-use crate::background::{Chore, Next, clear_away};
+use crate::background::{Chore, Next, Seldom, clear_away};
 use crate::limits::{USERS_PURGE_EVERY, USERS_PURGE_MAX};
 use crate::outbox::{self, Outbox};
 use crate::store::outbox::Table;
@@ -22,9 +22,16 @@ use crate::store::outbox::Table;
 pub const ACCOUNT_EVENT_KEYS: &str = "account-event/";
 
 /// The accounts' outbox.
-#[derive(Default)]
 pub struct AccountEvents {
-    purged_at: Option<Instant>,
+    purge: Seldom,
+}
+
+impl Default for AccountEvents {
+    fn default() -> Self {
+        AccountEvents {
+            purge: Seldom::every(USERS_PURGE_EVERY),
+        }
+    }
 }
 
 impl Outbox for AccountEvents {
@@ -58,9 +65,8 @@ impl Chore for AccountEvents {
     }
 
     async fn rest(&mut self, app: &App, shutdown: &CancellationToken) {
-        if self.purged_at.is_none_or(|at| at.elapsed() >= USERS_PURGE_EVERY) {
+        if self.purge.is_due() {
             clear_away("sessions, and links", USERS_PURGE_MAX, shutdown, || purge(app)).await;
-            self.purged_at = Some(Instant::now());
         }
     }
 

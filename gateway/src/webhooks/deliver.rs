@@ -4,7 +4,7 @@
 //! An event is told to the engine under its own id (so a second telling changes nothing), and settled. A booking that is not there yet
 //! is asked for again, ever more seldom, for three days.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use orchestrator::client::{ClientError, SignalReceipt, StartRequest};
@@ -17,7 +17,7 @@ use workflows::tickets::{dispute, reconciliation};
 
 use super::{Concern, concern};
 use crate::app::App;
-use crate::background::{Chore, Next, backoff};
+use crate::background::{Chore, Next, Seldom, backoff};
 use crate::limits::{
     INBOX_BACKOFF_MAX, INBOX_BATCH_MAX, INBOX_CONCURRENCY, INBOX_LEASE, INBOX_PATIENCE, INBOX_PURGE_EVERY,
     INBOX_PURGE_MAX, INBOX_RETENTION,
@@ -28,9 +28,16 @@ use crate::store::inbox::{self, Due, Outcome, Settled};
 pub const WEBHOOK_KEYS: &str = "webhook/";
 
 /// The inbox's chore.
-#[derive(Default)]
 pub struct Delivery {
-    purged_at: Option<Instant>,
+    purge: Seldom,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Delivery {
+            purge: Seldom::every(INBOX_PURGE_EVERY),
+        }
+    }
 }
 
 impl Chore for Delivery {
@@ -45,9 +52,8 @@ impl Chore for Delivery {
     }
 
     async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
-        if self.purged_at.is_none_or(|at| at.elapsed() >= INBOX_PURGE_EVERY) {
+        if self.purge.is_due() {
             purge(app).await;
-            self.purged_at = Some(Instant::now());
         }
     }
 
