@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -542,18 +542,28 @@ async fn authentication_page(State(shared): State<Shared>, Path(id): Path<String
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
-/// The buyer authenticates (or, with `?fail=true`, does not), or the bank is done.
+/// The buyer authenticates (or, with `?fail=true`, does not), or the bank is done. A browser is told so by a page.
 async fn complete_intent(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     Query(how): Query<Completion>,
+    headers: HeaderMap,
 ) -> Response {
-    let outcome = complete(&shared, &id, !how.fail);
-    match outcome {
+    match complete(&shared, &id, !how.fail) {
+        Ok(_) if is_browser(&headers) => Html(DONE_PAGE).into_response(),
         Ok(intent) => gate::json(200, intent.to_string()),
         Err(refusal) => refuse(&refusal),
     }
 }
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+const DONE_PAGE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sandbox: thank you</title>\
+     <body style=\"font-family: sans-serif; max-width: 30em; margin: 3em auto\">\
+     <h1>Thank you</h1><p>The shop is told. You can close this page and go back to it.</p></body></html>";
 
 /// Also what the timer of a payment that is `processing` calls.
 pub(crate) fn complete(shared: &Shared, id: &str, authenticated: bool) -> Result<Value, Refusal> {

@@ -64,8 +64,13 @@
     if ("go" in here.dataset && stream) return location.assign(here.dataset.go);
     if (!("poll" in here.dataset)) return;
     const pause = Number(here.dataset.poll) || POLL_MS;
-    setTimeout(async () => { if (document.hidden || await refresh() !== undefined) follow(); }, pause);
+    setTimeout(async () => { if (!document.hidden) await refresh(); follow(); }, pause);
   }
+
+  // Back from the bank's page, or from another: how things stand is seen at once.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && part() && "poll" in part().dataset) refresh();
+  });
 
   function line() {
     const here = part();

@@ -104,6 +104,8 @@ async fn banks_ask_on_their_own_page(chrome: &Chrome) {
     let bank = windows.into_iter().find(|window| *window != shop).unwrap();
     chrome.driver.switch_to_window(bank).await.unwrap();
     chrome.click("Yes, it is me").await;
+    // A window that is closed at once may take the form with it before it is sent.
+    chrome.shows("The shop is told").await;
     chrome.driver.close_window().await.unwrap();
     chrome.driver.switch_to_window(shop).await.unwrap();
     chrome.shows("You’re going!").await;
