@@ -1389,7 +1389,7 @@ CREATE INDEX sagas_failure_code ON saga.sagas USING btree (failure_code, id) WHE
 
 CREATE INDEX sagas_failure_step ON saga.sagas USING btree (failure_step, id) WHERE (failure_step IS NOT NULL);
 
-CREATE INDEX sagas_live ON saga.sagas USING btree (status, id) WHERE (ended_at IS NULL);
+CREATE INDEX sagas_live ON saga.sagas USING btree (status, id, workflow) WHERE (ended_at IS NULL);
 
 CREATE INDEX sagas_tags ON saga.sagas USING gin (tags jsonb_path_ops) WHERE (tags IS NOT NULL);
 

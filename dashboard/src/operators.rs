@@ -98,6 +98,11 @@ pub async fn list(pool: &PgPool) -> Result<Vec<User>, OperatorError> {
     Ok(users::all(pool).await?)
 }
 
+/// One of them.
+pub async fn one(pool: &PgPool, name: &str) -> Result<Option<User>, OperatorError> {
+    Ok(users::one(pool, name).await?)
+}
+
 /// The path of a link that lets a user in once, within a quarter of an hour; the user is made if need be.
 pub async fn one_time_link(pool: &PgPool, name: &str, role: Role) -> Result<String, OperatorError> {
     check_name(name)?;

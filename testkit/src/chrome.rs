@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ pub struct Chrome {
     base: String,
     axe: &'static str,
     screenshots: PathBuf,
+    clicks: AtomicUsize,
     // After the session: its end needs the driver.
     _process: Child,
     _profile: tempfile::TempDir,
@@ -83,6 +85,7 @@ impl Chrome {
             base: base.to_owned(),
             axe,
             screenshots: target.join(keeping.screenshots),
+            clicks: AtomicUsize::new(0),
             _process: process,
             _profile: profile,
         })
@@ -116,6 +119,7 @@ impl Chrome {
             }
         })
         .await;
+        self.clicks.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits for a link or button with this text and clicks on it.
@@ -128,6 +132,12 @@ impl Chrome {
             }
         })
         .await;
+        self.clicks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Clicks so far.
+    pub fn clicks(&self) -> usize {
+        self.clicks.load(Ordering::Relaxed)
     }
 
     /// Presses keys one after the other, wherever the focus is: as a keyboard does, which knows of no elements that a

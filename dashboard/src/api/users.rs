@@ -124,8 +124,7 @@ pub async fn change(
         }
     };
     operators::change(&mission.pool, &operator.name, &name, change).await?;
-    let now = operators::list(&mission.pool).await?.into_iter();
-    let now = now.into_iter().find(|user| user.name == name);
+    let now = operators::one(&mission.pool, &name).await?;
     let now = now.ok_or_else(|| PageError::NotFound(format!("the user {name}")))?;
     Ok(Json(item(now)).into_response())
 }

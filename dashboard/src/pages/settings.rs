@@ -15,7 +15,7 @@ use crate::access::{Operator, Role};
 use crate::app::Mission;
 use crate::error::PageError;
 use crate::operators::{self, Change};
-use crate::store::users::{self, User};
+use crate::store::users::{self, Origin, User};
 use crate::tokens::{self, TokenRow};
 
 #[derive(Template)]
@@ -31,6 +31,8 @@ struct Settings {
     tokens: Vec<Row>,
     users: Vec<User>,
     admin: bool,
+    /// They may have one; who comes by the identity provider has none here.
+    password: bool,
 }
 
 /// What is shown once.
@@ -61,6 +63,7 @@ async fn page(mission: &Mission, operator: &Operator, shown: Shown) -> Page {
     } else {
         Vec::new()
     };
+    let oneself = users::one(&mission.pool, &operator.name).await?;
     let now = mission.engine.now();
     let row = |token: TokenRow| Row {
         standing: match token.revoked_at {
@@ -86,6 +89,7 @@ async fn page(mission: &Mission, operator: &Operator, shown: Shown) -> Page {
         tokens: found.into_iter().map(row).collect(),
         users,
         admin,
+        password: oneself.is_some_and(|user| user.origin == Origin::Here),
     })
 }
 

@@ -22,6 +22,17 @@ pub struct User {
     pub disabled: bool,
     /// Since when.
     pub created_at: DateTime<Utc>,
+    /// How they come in.
+    pub origin: Origin,
+}
+
+/// Where somebody is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From here: by a password, or a link.
+    Here,
+    /// From the identity provider, and by it alone.
+    Provider,
 }
 
 /// What a login is checked against.
@@ -70,7 +81,7 @@ pub async fn lock_subject(
     subject: &str,
 ) -> Result<Option<(i64, User)>, sqlx::Error> {
     let row = sqlx::query(
-        "select id, name, role, disabled, created_at from ops.users where subject = $1 and issuer = $2 for update",
+        "select id, name, role, disabled, created_at, subject from ops.users where subject = $1 and issuer = $2 for update",
     )
     .bind(subject)
     .bind(issuer)
@@ -166,7 +177,7 @@ async fn lock_admins(db: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx::Error
 
 /// A user, locked.
 async fn lock(db: impl PgExecutor<'_>, name: &str) -> Result<Option<User>, sqlx::Error> {
-    let row = sqlx::query("select name, role, disabled, created_at from ops.users where name = $1 for update")
+    let row = sqlx::query("select name, role, disabled, created_at, subject from ops.users where name = $1 for update")
         .bind(name)
         .fetch_optional(db)
         .await?;
@@ -198,10 +209,19 @@ pub async fn end_sessions(db: impl PgExecutor<'_>, name: &str) -> Result<(), sql
 
 /// Everyone, by name.
 pub async fn all(pool: &PgPool) -> Result<Vec<User>, sqlx::Error> {
-    let rows = sqlx::query("select name, role, disabled, created_at from ops.users order by name limit 1000")
+    let rows = sqlx::query("select name, role, disabled, created_at, subject from ops.users order by name limit 1000")
         .fetch_all(pool)
         .await?;
     rows.iter().map(user).collect()
+}
+
+/// One of them.
+pub async fn one(pool: &PgPool, name: &str) -> Result<Option<User>, sqlx::Error> {
+    let row = sqlx::query("select name, role, disabled, created_at, subject from ops.users where name = $1")
+        .bind(name)
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(user).transpose()
 }
 
 fn user(row: &PgRow) -> Result<User, sqlx::Error> {
@@ -210,6 +230,10 @@ fn user(row: &PgRow) -> Result<User, sqlx::Error> {
         role: role(row.try_get("role")?)?,
         disabled: row.try_get("disabled")?,
         created_at: row.try_get("created_at")?,
+        origin: match row.try_get::<Option<&str>, _>("subject")? {
+            Some(_) => Origin::Provider,
+            None => Origin::Here,
+        },
     })
 }
 

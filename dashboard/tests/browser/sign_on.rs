@@ -30,6 +30,10 @@ async fn a_browser_comes_in_by_the_identity_provider() {
     chrome.check("login-provider").await;
     chrome.click("Log in by the identity provider").await;
     chrome.shows("zoe (operator)").await;
+    // There is nothing of a password for who has none here.
+    chrome.click("Settings").await;
+    chrome.shows("A new token of yours").await;
+    assert!(!chrome.text().await.contains("Your password"));
     // Somebody for whom no role is meant is told so where they can log in otherwise.
     chrome.click("Log out").await;
     chrome.shows("Password").await;

@@ -1,5 +1,7 @@
 //! What an operator on call does: comes in, finds what is stuck, reads why, repairs it, and sees it end.
 
+use std::time::Instant;
+
 use dashboard::{Role, operators};
 use serde_json::json;
 use thirtyfour::Key;
@@ -32,6 +34,7 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
 
     log_in(&control, &chrome).await;
 
+    let (began, before) = (Instant::now(), chrome.clicks());
     chrome.click("Stuck").await;
     chrome.shows("address_incomplete").await;
     chrome.click_on("td.number a").await;
@@ -55,6 +58,12 @@ async fn a_stuck_saga_is_found_understood_and_repaired() {
 
     // Whether the answer came before or after the page: it shows the end without being loaded again.
     chrome.shows("✔ completed").await;
+    let clicks = chrome.clicks() - before;
+    eprintln!(
+        "repaired by {clicks} clicks; the pages took {:.1} s of it",
+        began.elapsed().as_secs_f64()
+    );
+    assert!(clicks <= 6, "a repair takes {clicks} clicks");
     chrome.shows("dev: the town was missing").await;
     chrome.click("ship: present").await;
     chrome.shows("to Oslo").await;
