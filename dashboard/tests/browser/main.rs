@@ -10,6 +10,7 @@ mod identity;
 mod pages;
 mod sign_on;
 mod story;
+mod together;
 mod worker;
 
 use testkit::{Chrome, Keeping};

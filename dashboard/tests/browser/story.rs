@@ -161,10 +161,14 @@ async fn come_in() -> Option<(Control, Chrome)> {
 }
 
 pub async fn log_in(control: &Control, chrome: &Chrome) {
-    let link = operators::one_time_link(&control.database.pool, "dev", Role::Admin)
+    log_in_as(control, chrome, "dev", Role::Admin).await;
+}
+
+pub async fn log_in_as(control: &Control, chrome: &Chrome, name: &str, role: Role) {
+    let link = operators::one_time_link(&control.database.pool, name, role)
         .await
         .unwrap();
     chrome.open(&link).await;
     chrome.click("Log in by this one-time link").await;
-    chrome.shows("dev (admin)").await;
+    chrome.shows(&format!("{name} ({role})")).await;
 }
