@@ -52,10 +52,10 @@ impl Chore for CalledOff {
     }
 
     async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
-        if self.report.is_due() {
-            if let Err(error) = differences::report(app).await {
-                tracing::warn!(%error, "differences of payments can't be reported; will try again");
-            }
+        if self.report.is_due()
+            && let Err(error) = differences::report(app).await
+        {
+            tracing::warn!(%error, "differences of payments can't be reported; will try again");
         }
     }
 
