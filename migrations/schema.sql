@@ -1,10 +1,51 @@
 -- What the migrations make, as pg_dump writes it. Written by `just schema`; a test compares.
 
+CREATE SCHEMA analytics;
+
 CREATE SCHEMA ops;
 
 CREATE SCHEMA saga;
 
 CREATE SCHEMA ticketing;
+
+CREATE FUNCTION analytics.drop_days(before date) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+declare
+    old regclass;
+    dropped bigint := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('analytics.make_days'));
+    for old in
+        select i.inhrelid::regclass from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'analytics.facts'::regclass and c.relname < to_char(before, '"facts_"YYYYMMDD')
+    loop
+        execute format('drop table %s', old);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end;
+$$;
+
+CREATE FUNCTION analytics.make_days(days date[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare
+    wanted date;
+begin
+    -- Replicas that start together would get in each other's way.
+    perform pg_advisory_xact_lock(hashtext('analytics.make_days'));
+    for wanted in
+        select distinct d from unnest(days) as d
+        where to_regclass('analytics.' || to_char(d, '"facts_"YYYYMMDD')) is null
+        order by d
+    loop
+        execute format(
+            'create table analytics.%I partition of analytics.facts for values from (%L) to (%L)',
+            to_char(wanted, '"facts_"YYYYMMDD'), wanted::text || ' 00:00:00+00', (wanted + 1)::text || ' 00:00:00+00');
+    end loop;
+end;
+$$;
 
 CREATE FUNCTION ops.complete_audit() RETURNS trigger
     LANGUAGE plpgsql
@@ -127,6 +168,39 @@ $$;
 CREATE FUNCTION ticketing.sale_status(status text, sale_starts_at timestamp with time zone, sale_ends_at timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE WHEN (status IS DISTINCT FROM 'on_sale'::text) THEN status WHEN (sale_starts_at > now()) THEN 'upcoming'::text WHEN (sale_ends_at <= now()) THEN 'closed'::text ELSE 'on_sale'::text END;
+
+CREATE TABLE analytics.active_users (
+    minute timestamp with time zone NOT NULL,
+    user_id text NOT NULL
+);
+
+CREATE TABLE analytics.facts (
+    id text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    event_id text NOT NULL,
+    user_id text,
+    currency text NOT NULL,
+    cents bigint,
+    millis bigint,
+    data jsonb NOT NULL,
+    CONSTRAINT facts_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT facts_kind_check CHECK ((kind <> ''::text))
+)
+PARTITION BY RANGE (at);
+
+CREATE TABLE analytics.rollups (
+    step text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    event_id text NOT NULL,
+    currency text NOT NULL,
+    facts bigint NOT NULL,
+    cents bigint NOT NULL,
+    millis bigint NOT NULL,
+    CONSTRAINT rollups_facts_check CHECK ((facts > 0)),
+    CONSTRAINT rollups_step_check CHECK ((step = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text])))
+);
 
 CREATE TABLE ops.api_tokens (
     id bigint NOT NULL,
@@ -1121,6 +1195,15 @@ WITH (autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY saga.journal ATTACH PARTITION saga.journal_other DEFAULT;
 
+ALTER TABLE ONLY analytics.active_users
+    ADD CONSTRAINT active_users_pkey PRIMARY KEY (minute, user_id);
+
+ALTER TABLE ONLY analytics.facts
+    ADD CONSTRAINT facts_pkey PRIMARY KEY (id, at);
+
+ALTER TABLE ONLY analytics.rollups
+    ADD CONSTRAINT rollups_pkey PRIMARY KEY (step, since, kind, event_id, currency);
+
 ALTER TABLE ONLY ops.api_tokens
     ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
 
@@ -1342,6 +1425,10 @@ ALTER TABLE ONLY ticketing.waiting_rooms
 
 ALTER TABLE ONLY ticketing.webhook_inbox
     ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
+
+CREATE INDEX facts_by_time ON ONLY analytics.facts USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX rollups_by_event ON analytics.rollups USING btree (event_id, step, since);
 
 CREATE UNIQUE INDEX api_tokens_name ON ops.api_tokens USING btree (user_id, name) WHERE (revoked_at IS NULL);
 

@@ -59,6 +59,8 @@ pub enum Command {
     Gateway(Gateway),
     /// Run the buyers' pages apart from the gateway.
     Shop(Shop),
+    /// Count what the domain events say, for reports.
+    Analytics(Analytics),
     /// Run activities for one or more queues; or list who does.
     Worker(Worker),
     /// Bring the database's schema up to date.
@@ -240,6 +242,15 @@ pub struct Shop {
     /// Where to serve the pages [env: SAGALINE_SHOP_LISTEN].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+}
+
+/// `sagaline analytics`.
+#[derive(Clone, Debug, Args)]
+pub struct Analytics {
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub kafka: Kafka,
 }
 
 /// `sagaline worker`.

@@ -196,6 +196,7 @@ pub fn topics() -> Vec<String> {
         topics.extend([tasks_topic(&queue), poison_topic(&queue)]);
     }
     topics.extend([RESULTS_TOPIC.to_owned(), poison_topic("results")]);
+    topics.extend(analytics::fact::TOPICS.map(str::to_owned));
     topics.into_iter().collect()
 }
 

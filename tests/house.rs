@@ -224,6 +224,7 @@ async fn schema_is_what_the_migrations_make() {
             "--schema=saga",
             "--schema=ticketing",
             "--schema=ops",
+            "--schema=analytics",
         ])
         .arg(format!("--dbname={url}"))
         .output()

@@ -89,7 +89,7 @@ async fn no_other_index_looks_like_the_primary_key() {
         "select t.relname::text
          from pg_index i
          join pg_class t on t.oid = i.indrelid
-         where t.relnamespace in (select oid from pg_namespace where nspname in ('saga', 'ticketing', 'ops'))
+         where t.relnamespace in (select oid from pg_namespace where nspname in ('saga', 'ticketing', 'ops', 'analytics'))
            and not t.relispartition and i.indpred is null
          group by t.oid, t.relname, i.indkey[0]
          having count(*) > 1",

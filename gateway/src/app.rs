@@ -23,6 +23,8 @@ pub struct Deps {
     pub pool: PgPool,
     /// The engine.
     pub engine: Arc<dyn EngineClient>,
+    /// Connections to the analytics' store, for reports alone.
+    pub analytics: PgPool,
 }
 
 /// What the handlers share. Cheap to clone.
@@ -79,6 +81,11 @@ impl App {
     /// The database.
     pub fn pool(&self) -> &PgPool {
         &self.0.deps.pool
+    }
+
+    /// The analytics' store.
+    pub fn analytics(&self) -> &PgPool {
+        &self.0.deps.analytics
     }
 
     /// The engine.

@@ -21,6 +21,7 @@ mod notifications;
 mod outbox;
 mod queue;
 mod refunds;
+mod reports;
 mod routes;
 mod store;
 mod tickets;

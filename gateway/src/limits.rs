@@ -42,6 +42,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 pub const HISTORY_MAX: u32 = 1_000;
 /// Events on a page, at most.
 pub const EVENTS_PAGE_MAX: u32 = 200;
+/// Steps of a report, at most: a day by minute, two months by hour.
+pub const REPORT_POINTS_MAX: i64 = 1_500;
 /// Events on a page when nobody says.
 pub const EVENTS_PAGE_DEFAULT: u32 = 50;
 /// Events whose seats are kept in memory; about 4 MB each for 20,000 seats, the rendered list included.

@@ -25,7 +25,7 @@ use crate::http::rates::{self, Spent};
 use crate::http::rendered::Rendered;
 use crate::http::text::echo;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, notifications, queue, refunds, tickets, users, webhooks};
+use crate::{bookings, events, health, notifications, queue, refunds, reports, tickets, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(OpenApi)]
@@ -179,6 +179,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(events::manage::create, events::manage::list))
         .routes(routes!(events::manage::show, events::manage::change))
         .routes(routes!(events::manage::decide))
+        .routes(routes!(reports::routes::events))
+        .routes(routes!(reports::routes::event))
         .routes(routes!(events::house::keep))
         .routes(routes!(events::house::release))
         .routes(routes!(queue::routes::join))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use orchestrator::client::HttpClient;
 
-use super::shop;
+use super::{analytics, shop};
 use crate::cli::{self, set};
 use crate::entrance::bind;
 use crate::settings::{Flags, Secret, Settings};
@@ -36,7 +36,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let listener = bind(settings.gateway_listen).await?;
     tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
-    let deps = gateway::Deps { pool, engine };
+    let analytics = analytics::reader(&settings)?;
+    let deps = gateway::Deps {
+        pool,
+        engine,
+        analytics,
+    };
     gateway::serve_with(options(&settings), deps, listener, stop, shop::around(&settings)).await?;
     tracing::info!("stopped");
     Ok(())

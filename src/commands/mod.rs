@@ -12,6 +12,7 @@ pub mod template;
 pub mod trail;
 pub mod workflow;
 
+mod analytics;
 mod arguments;
 mod audit;
 mod dev;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Orchestrator(_)
         | Command::Gateway(_)
         | Command::Shop(_)
+        | Command::Analytics(_)
         | Command::Worker(_)
         | Command::Sandbox(_) => SERVICE_LOG,
         Command::Dev(_) | Command::Bench(_) => DEV_LOG,
@@ -104,6 +106,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(orchestrator::run(args, settings))
         }
         Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
+        Command::Analytics(args) => runtime()?.block_on(analytics::run(load(&global, analytics::flags(&args))?)),
         Command::Shop(args) => runtime()?.block_on(shop::run(load(&global, shop::flags(&args))?)),
         Command::Worker(cli::Worker {
             command: Some(cli::WorkerCommand::List { server }),

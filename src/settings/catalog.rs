@@ -48,6 +48,11 @@ pub const CATALOG: &[Entry] = &[
         Some("10"),
         "connections of each part's pool",
     ),
+    secret(
+        "analytics.database_url",
+        "SAGALINE_ANALYTICS_DATABASE_URL",
+        "Postgres for the analytics; left out, database.url",
+    ),
     entry(
         "kafka.brokers",
         "KAFKA_BROKERS",

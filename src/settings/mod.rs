@@ -43,6 +43,8 @@ pub struct Settings {
     pub database: Option<Secret>,
     /// Connections of each part's pool.
     pub database_connections: u32,
+    /// Postgres for the analytics, if not the same.
+    pub analytics_database: Option<Secret>,
     /// `host:port`, several joined by commas.
     pub brokers: Option<String>,
     /// Partitions of the topics; all processes must agree.
@@ -125,6 +127,7 @@ impl Settings {
         let settings = Settings {
             database: sources.optional("database.url", database_url),
             database_connections: sources.required("database.connections", in_range(1, 1_000)),
+            analytics_database: sources.optional("analytics.database_url", database_url),
             brokers: sources.optional("kafka.brokers", brokers),
             partitions: sources.required("kafka.partitions", in_range(1, 1_000)),
             replication: sources.required("kafka.replication", in_range(1, 9)),

@@ -24,6 +24,14 @@ async fn send(dev: &Dev, path: &str, body: &Value) -> Value {
     said
 }
 
+/// How many bookings of an event were confirmed, as its organiser is told.
+pub async fn confirmed(dev: &Dev, event: &str) -> i64 {
+    let request = dev.http.get(format!("{}/analytics/events/{event}", dev.url("gateway")));
+    let answer = request.bearer_auth(dev.url("organiser_token")).send().await.unwrap();
+    let report: Value = answer.json().await.unwrap();
+    report["total"]["confirmed"].as_i64().unwrap()
+}
+
 /// An event of this name in a hall with one section of this name: two rows of ten seats, with fees and taxes.
 pub async fn event(dev: &Dev, name: &str, section: &str) -> String {
     let venue =

@@ -172,6 +172,10 @@ async fn two_browsers_want_the_same_seat() {
     pick(first, "B5").await;
     pay(first, "pm_card_visa").await;
     late.shows("Seat B5 has just been taken by somebody else").await;
+    testkit::eventually("the organiser is told of all three", LIMIT, async || {
+        hall::confirmed(&dev, &event).await == 3
+    })
+    .await;
     one.stop().await;
     other.stop().await;
 }

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Crates that speak to Postgres.
-const CRATES: [&str; 4] = ["orchestrator", "gateway", "activities", "dashboard"];
+const CRATES: [&str; 5] = ["orchestrator", "gateway", "activities", "dashboard", "analytics"];
 
 /// A statement and the file that has it.
 pub struct Found {
@@ -122,6 +122,7 @@ fn is_sql(text: &str) -> bool {
     text.contains("saga.")
         || text.contains("ticketing.")
         || text.contains("ops.")
+        || text.contains("analytics.")
         || text.contains("$1")
         || text.starts_with("select ") && text.contains('(')
 }

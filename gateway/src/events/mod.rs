@@ -26,4 +26,4 @@ pub mod pricing;
 pub mod routes;
 pub mod venues;
 
-mod store;
+pub mod store;

@@ -250,7 +250,7 @@ fn words(text: &str) -> Result<String, Problem> {
     }
 }
 
-fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
+pub fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     let instant = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
     let date = || {
         text.parse::<NaiveDate>()

@@ -2,6 +2,7 @@
 
 mod events;
 mod offers;
+mod reports;
 mod venues;
 
 use reqwest::{Method, RequestBuilder};

@@ -199,6 +199,7 @@ async fn when_told_to_stop_it_finishes_what_it_began() {
     let deps = gateway::Deps {
         pool: database.pool.clone(),
         engine,
+        analytics: database.pool.clone(),
     };
     let server = tokio::spawn(gateway::serve(shop::options(), deps, listener, stop.clone()));
     let http = shop::http_client();

@@ -89,6 +89,7 @@ async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool, 
     let deps = gateway::Deps {
         pool: pool.clone(),
         engine: engine.clone(),
+        analytics: pool.clone(),
     };
     match serving {
         Serving::Everything => drop(tokio::spawn(gateway::serve(options, deps, listener, stop.clone()))),
@@ -165,6 +166,7 @@ impl Shop {
         let deps = gateway::Deps {
             pool: self.pool.clone(),
             engine: self.engine.clone(),
+            analytics: self.pool.clone(),
         };
         tokio::spawn(gateway::serve(options(), deps, listener, stop.clone()));
         Shop {

@@ -15,7 +15,7 @@ use workers::Readiness;
 
 use super::report::Progress;
 use crate::commands::gateway::options as gateway_options;
-use crate::commands::{shop, worker};
+use crate::commands::{analytics, shop, worker};
 use crate::connect;
 use crate::entrance::Entrance;
 use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options, shop_queues};
@@ -57,6 +57,7 @@ pub struct Services {
     leaving: CancellationToken,
     worker: Part,
     gateway: Part,
+    analytics: Part,
 }
 
 /// A part that runs until its token is cancelled.
@@ -109,6 +110,7 @@ impl Services {
         let deps = gateway::Deps {
             pool: pool.clone(),
             engine: client,
+            analytics: analytics::reader(settings)?,
         };
         let options = gateway_options(settings);
         let site = shop::around(settings);
@@ -116,6 +118,8 @@ impl Services {
             Part::spawn(
                 |stop| async move { Ok(gateway::serve_with(options, deps, listeners.gateway, stop, site).await?) },
             );
+        let counted = settings.clone();
+        let analytics = Part::spawn(|stop| async move { analytics::count(&counted, stop).await });
         let services = Services {
             pool,
             engine,
@@ -127,6 +131,7 @@ impl Services {
             leaving,
             worker,
             gateway,
+            analytics,
         };
         services.wait_ready(&readiness).await?;
         if broker_forgets {
@@ -190,6 +195,7 @@ impl Services {
         let (name, ended) = tokio::select! {
             ended = &mut self.worker.task => ("the worker", ended),
             ended = &mut self.gateway.task => ("the gateway", ended),
+            ended = &mut self.analytics.task => ("the analytics", ended),
         };
         match ended {
             Ok(Ok(())) => anyhow!("{name} has ended"),
@@ -208,6 +214,7 @@ impl Services {
         self.mission.close().await;
         self.worker.end().await;
         self.engine.shutdown().await;
+        self.analytics.end().await;
         self.pool.close().await;
     }
 }

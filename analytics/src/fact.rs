@@ -1,0 +1,199 @@
+//! A fact as it is counted: read from a CloudEvent, or refused with what is wrong.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::limits::{CENTS_MAX, FACTS_AHEAD_DAYS, FACTS_KEPT_DAYS, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
+
+/// The topics of the facts that are counted.
+pub const TOPICS: [&str; 24] = [
+    "booking.initiated",
+    "booking.confirmed",
+    "booking.cancelled",
+    "seat.reserved",
+    "seat.released",
+    "seat.unavailable",
+    "payment.requested",
+    "payment.completed",
+    "payment.failed",
+    "payment.retry",
+    "payment.refunded",
+    "user.registered",
+    "user.login",
+    "user.logout",
+    "event.created",
+    "event.updated",
+    "seats.released",
+    "notification.email",
+    "notification.sms",
+    "notification.push",
+    "notification.slack",
+    "notification.delivered",
+    "notification.failed",
+    "analytics.user-action",
+];
+
+/// Something that happened, once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// The CloudEvent's id: two messages with the same one tell the same.
+    pub id: String,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// The topic.
+    pub kind: String,
+    /// The shop's event that it is about.
+    pub event_id: Option<String>,
+    /// Who did it.
+    pub user_id: Option<String>,
+    /// Of the amount.
+    pub currency: Option<String>,
+    /// The amount.
+    pub cents: Option<i64>,
+    /// How long a booking took until it was confirmed.
+    pub took: Option<Duration>,
+    /// All that was said.
+    pub data: Value,
+}
+
+/// A message as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its header `ce_id`.
+    pub id: Option<&'a str>,
+    /// Its header `ce_time`.
+    pub time: Option<&'a str>,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
+/// Why a message is not counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It names none, or one that no index takes.
+    #[error("it has no usable `ce_id`: send 1 to {ID_BYTES_MAX} bytes of text")]
+    Id,
+    /// It doesn't say when.
+    #[error("it has no readable `ce_time`: send an instant by RFC 3339")]
+    Time,
+    /// It is of a day whose facts are gone, or that is yet to come.
+    #[error("it is of a time that is not kept: {FACTS_KEPT_DAYS} days back, {FACTS_AHEAD_DAYS} ahead")]
+    OutOfTime,
+    /// It can't be kept.
+    #[error("its payload is no JSON object of at most {PAYLOAD_BYTES_MAX} bytes without U+0000")]
+    Payload,
+}
+
+impl Fact {
+    /// Reads a message, at this time.
+    ///
+    /// # Errors
+    /// Why it is not counted: such a message would be refused however often it came.
+    pub fn read(arrived: Arrived<'_>, now: DateTime<Utc>) -> Result<Fact, Refused> {
+        let id = arrived.id.and_then(usable).ok_or(Refused::Id)?;
+        let at = arrived.time.and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+        let at = at.ok_or(Refused::Time)?.with_timezone(&Utc);
+        if at < now - chrono::Days::new(FACTS_KEPT_DAYS) || at > now + chrono::Days::new(FACTS_AHEAD_DAYS) {
+            return Err(Refused::OutOfTime);
+        }
+        let data = payload(arrived.payload).ok_or(Refused::Payload)?;
+        let text = |name: &str| data[name].as_str().and_then(usable);
+        let cents = ["amountCents", "totalCents"]
+            .iter()
+            .find_map(|name| data[*name].as_i64());
+        let took = match arrived.topic {
+            "booking.confirmed" => text("bookingId").and_then(|booking| began(&booking)),
+            _ => None,
+        };
+        Ok(Fact {
+            id,
+            at,
+            kind: arrived.topic.to_owned(),
+            event_id: text("eventId"),
+            user_id: text("userId"),
+            currency: text("currency"),
+            cents: cents.filter(|cents| (0..=CENTS_MAX).contains(cents)),
+            took: took.and_then(|began| (at - began).to_std().ok()),
+            data,
+        })
+    }
+}
+
+/// A text that an index takes.
+fn usable(text: &str) -> Option<String> {
+    let fits = !text.is_empty() && text.len() <= ID_BYTES_MAX && !text.contains('\0');
+    fits.then(|| text.to_owned())
+}
+
+/// An object that Postgres takes: its `jsonb` knows no U+0000.
+fn payload(bytes: &[u8]) -> Option<Value> {
+    let has_null = bytes.windows(6).any(|part| part == br"\u0000");
+    if bytes.len() > PAYLOAD_BYTES_MAX || has_null {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok().filter(Value::is_object)
+}
+
+/// When a booking began: its id has the time in it (RFC 9562, version 7).
+fn began(booking: &str) -> Option<DateTime<Utc>> {
+    let (seconds, nanos) = Uuid::parse_str(booking).ok()?.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn read(id: &str, time: &str, payload: &[u8]) -> Result<Fact, Refused> {
+        let now = "2026-11-24T12:00:00Z".parse().unwrap();
+        let arrived = Arrived {
+            topic: "booking.confirmed",
+            id: Some(id),
+            time: Some(time),
+            payload,
+        };
+        Fact::read(arrived, now)
+    }
+
+    #[test]
+    fn a_confirmed_booking_says_what_it_cost_and_how_long_it_took() {
+        let at: DateTime<Utc> = "2026-11-24T11:59:02Z".parse().unwrap();
+        let began = u64::try_from((at - chrono::TimeDelta::milliseconds(1_200)).timestamp_millis()).unwrap();
+        let booking = uuid::Builder::from_unix_timestamp_millis(began, &[7; 10]).into_uuid();
+        let payload = format!(
+            r#"{{"bookingId":"{booking}","eventId":"tour","userId":"usr_1","totalCents":70000,"currency":"usd"}}"#
+        );
+        let fact = read("a/1", "2026-11-24T11:59:02.000Z", payload.as_bytes()).unwrap();
+        assert_eq!((fact.event_id.as_deref(), fact.cents), (Some("tour"), Some(70_000)));
+        assert_eq!(fact.took, Some(Duration::from_millis(1_200)));
+    }
+
+    #[test]
+    fn what_could_never_be_written_is_refused() {
+        let (good, at) = (br#"{}"#.as_slice(), "2026-11-24T11:59:02Z");
+        assert!(read("a", at, good).is_ok());
+        let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX));
+        for (id, time, payload, why) in [
+            ("", at, good, Refused::Id),
+            ("a\0b", at, good, Refused::Id),
+            (&"x".repeat(ID_BYTES_MAX + 1), at, good, Refused::Id),
+            ("a", "yesterday", good, Refused::Time),
+            ("a", "2026-01-01T00:00:00Z", good, Refused::OutOfTime),
+            ("a", "2027-01-01T00:00:00Z", good, Refused::OutOfTime),
+            ("a", at, b"", Refused::Payload),
+            ("a", at, b"[]", Refused::Payload),
+            ("a", at, br#"{"a":"\u0000"}"#, Refused::Payload),
+            ("a", at, br#"{"a":1e999999}"#, Refused::Payload),
+            ("a", at, huge.as_bytes(), Refused::Payload),
+        ] {
+            assert_eq!(read(id, time, payload), Err(why), "{id:?} {time}");
+        }
+    }
+}

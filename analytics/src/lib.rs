@@ -1,0 +1,11 @@
+//! What the domain events say, kept for those who ask how sales go.
+//!
+//! A [`consumer`] group of its own reads the facts that the engine publishes and writes them, each once, into a store of its own (schema
+//! `analytics`), with their roll-ups by minute, hour and day. Nothing that sells waits for any of it: while the store is away, offsets stay.
+//!
+//! Shape: [`consumer::run`] → [`fact::Fact`] (pure) → [`store`], which alone knows that the store is Postgres.
+
+pub mod consumer;
+pub mod fact;
+pub mod limits;
+pub mod store;
