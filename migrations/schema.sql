@@ -202,6 +202,30 @@ CREATE TABLE analytics.rollups (
     CONSTRAINT rollups_step_check CHECK ((step = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text])))
 );
 
+CREATE TABLE ops.alert_rules (
+    name text NOT NULL,
+    standing text NOT NULL,
+    since timestamp with time zone,
+    alert_id uuid,
+    metric text NOT NULL,
+    value double precision,
+    judged_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE ops.alert_rules IS 'How each alert''s rule stands; written by whichever process watches.';
+
+CREATE TABLE ops.alerts (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    metric text NOT NULL,
+    value double precision NOT NULL,
+    threshold double precision NOT NULL,
+    raised_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone
+);
+
+COMMENT ON TABLE ops.alerts IS 'Alerts that were raised.';
+
 CREATE TABLE ops.api_tokens (
     id bigint NOT NULL,
     user_id bigint NOT NULL,
@@ -360,6 +384,24 @@ ALTER TABLE ops.notes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE SEQUENCE ops.scale_decisions
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE ops.scale_targets (
+    name text NOT NULL,
+    replicas integer NOT NULL,
+    decision bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    applied bigint DEFAULT 0 NOT NULL,
+    applied_at timestamp with time zone
+);
+
+COMMENT ON TABLE ops.scale_targets IS 'How many workers of each kind are wanted, and whether the scaler knows.';
+
 CREATE TABLE ops.sessions (
     token_hash bytea NOT NULL,
     user_id bigint NOT NULL,
@@ -415,6 +457,23 @@ CREATE TABLE ops.views (
     CONSTRAINT views_name_check CHECK (((name <> ''::text) AND (length(name) <= 80))),
     CONSTRAINT views_search_check CHECK ((length(search) <= 2000))
 );
+
+CREATE TABLE ops.watch (
+    id boolean DEFAULT true NOT NULL,
+    judged_at timestamp with time zone,
+    CONSTRAINT watch_id_check CHECK (id)
+);
+
+COMMENT ON TABLE ops.watch IS 'The lock of whichever process watches.';
+
+CREATE TABLE ops.watch_outbox (
+    id uuid NOT NULL,
+    workflow text NOT NULL,
+    input jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.watch_outbox IS 'Sagas that are to be started because of alerts; each is deleted once the engine has it.';
 
 CREATE TABLE saga.activities (
     queue text NOT NULL,
@@ -1204,6 +1263,12 @@ ALTER TABLE ONLY analytics.facts
 ALTER TABLE ONLY analytics.rollups
     ADD CONSTRAINT rollups_pkey PRIMARY KEY (step, since, kind, event_id, currency);
 
+ALTER TABLE ONLY ops.alert_rules
+    ADD CONSTRAINT alert_rules_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY ops.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ops.api_tokens
     ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
 
@@ -1231,6 +1296,9 @@ ALTER TABLE ONLY ops.login_links
 ALTER TABLE ONLY ops.notes
     ADD CONSTRAINT notes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ops.scale_targets
+    ADD CONSTRAINT scale_targets_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY ops.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
 
@@ -1245,6 +1313,12 @@ ALTER TABLE ONLY ops.users
 
 ALTER TABLE ONLY ops.views
     ADD CONSTRAINT views_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY ops.watch_outbox
+    ADD CONSTRAINT watch_outbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ops.watch
+    ADD CONSTRAINT watch_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY saga.activities
     ADD CONSTRAINT activities_pkey PRIMARY KEY (queue, activity);
@@ -1429,6 +1503,8 @@ ALTER TABLE ONLY ticketing.webhook_inbox
 CREATE INDEX facts_by_time ON ONLY analytics.facts USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX rollups_by_event ON analytics.rollups USING btree (event_id, step, since);
+
+CREATE INDEX alerts_raised ON ops.alerts USING btree (raised_at);
 
 CREATE UNIQUE INDEX api_tokens_name ON ops.api_tokens USING btree (user_id, name) WHERE (revoked_at IS NULL);
 

@@ -61,6 +61,8 @@ pub enum Command {
     Shop(Shop),
     /// Count what the domain events say, for reports.
     Analytics(Analytics),
+    /// Watch the platform: raise alerts, and have workers come and go with them.
+    Operations(Operations),
     /// Run activities for one or more queues; or list who does.
     Worker(Worker),
     /// Bring the database's schema up to date.
@@ -253,6 +255,18 @@ pub struct Analytics {
     pub kafka: Kafka,
 }
 
+/// `sagaline operations`.
+#[derive(Clone, Debug, Args)]
+pub struct Operations {
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// The orchestrator's HTTP API [env: SAGALINE_ENGINE_URL].
+    #[arg(long, value_name = "URL")]
+    pub engine_url: Option<String>,
+}
+
 /// `sagaline worker`.
 #[derive(Clone, Debug, Args)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -272,6 +286,9 @@ pub struct Worker {
     /// Serve /metrics and /health on this port of all addresses; 0 takes a free one.
     #[arg(long, value_name = "PORT")]
     pub ops_port: Option<u16>,
+    /// Leave when standard input ends: with the process that holds its other end.
+    #[arg(long)]
+    pub with_parent: bool,
 }
 
 /// `sagaline worker list`.

@@ -8,6 +8,7 @@ use activities::payments::{PaymentsConfig, register_payments, register_refunds};
 use activities::seats::seed::EventSeed;
 use activities::{Registry, events, reference, seats};
 use anyhow::Context;
+use operations::scale::Targets;
 use orchestrator::api::{Ops, Readiness};
 use orchestrator::client::{ClientError, EngineClient, Overlap, ScheduleSpec};
 use orchestrator::{Engine, EngineOptions};
@@ -18,7 +19,9 @@ use transport::KafkaConfig;
 use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
-use workflows::tickets::{account, booking, cancellation, dispute, event, notification, reconciliation, refund, sweep};
+use workflows::tickets::{
+    account, alert, booking, cancellation, dispute, event, notification, reconciliation, refund, sweep,
+};
 
 use crate::messaging;
 use crate::settings::{HOLD_EXTENSION_MAX, Problems, Settings};
@@ -171,7 +174,7 @@ pub fn shop_queues(settings: &Settings) -> Vec<String> {
 }
 
 /// The shop's workflows.
-fn definitions(durations: &booking::Durations) -> [Definition; 11] {
+fn definitions(durations: &booking::Durations) -> [Definition; 13] {
     [
         booking::definition(durations),
         sweep::definition(),
@@ -184,11 +187,13 @@ fn definitions(durations: &booking::Durations) -> [Definition; 11] {
         event::definition(),
         notification::definition(durations),
         notification::receipt(),
+        alert::definition(durations),
+        alert::scale_out(durations),
     ]
 }
 
-/// Every topic that the shop's workflows need, for brokers that are made for them.
-pub fn topics() -> Vec<String> {
+/// Every topic that the shop's workflows and the watch over its workers need, for brokers that are made for them.
+pub fn topics(targets: &Targets) -> Vec<String> {
     let compiled = definitions(&booking::Durations::default())
         .map(|definition| Compiled::new(definition).expect("our own definitions are valid"));
     let mut topics: BTreeSet<String> = compiled.iter().flat_map(Compiled::topics).collect();
@@ -197,6 +202,8 @@ pub fn topics() -> Vec<String> {
     }
     topics.extend([RESULTS_TOPIC.to_owned(), poison_topic("results")]);
     topics.extend(analytics::fact::TOPICS.map(str::to_owned));
+    let watched = targets.0.iter();
+    topics.extend(watched.map(|target| tasks_topic(target.queue())));
     topics.into_iter().collect()
 }
 

@@ -3,6 +3,17 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Cancels the token once standard input has ended: with the process that holds its other end.
+pub fn with_input(token: CancellationToken) {
+    // A thread of its own, which nobody waits for: a read of the runtime's would hold up our leaving.
+    std::thread::spawn(move || {
+        // Whatever comes is nobody's.
+        let ended = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        tracing::info!(?ended, "standard input has ended: stopping");
+        token.cancel();
+    });
+}
+
 /// A token that is cancelled by the first Ctrl-C or SIGTERM. The second ends the process at once: whoever sends it has
 /// waited long enough, and nothing is lost by it.
 pub fn on_signal() -> anyhow::Result<CancellationToken> {

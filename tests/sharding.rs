@@ -49,8 +49,11 @@ const OPERATORS: &str = "as much as people click; may have a server of its own";
 /// Why what is counted is not spread.
 const ANALYTICS: &str = "written apart from every sale; has a server of its own where it is large";
 
+/// Why alerts are not spread.
+const ALERTS: &str = "a few rows, which one process writes every few seconds";
+
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 66] = [
+const HOMES: [(&str, Home); 71] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -167,6 +170,11 @@ const HOMES: [(&str, Home); 66] = [
     ("ops.campaign_items", Home::OneNode(OPERATORS)),
     ("ops.approvals", Home::OneNode(OPERATORS)),
     ("ops.api_tokens", Home::OneNode(OPERATORS)),
+    ("ops.alert_rules", Home::OneNode(ALERTS)),
+    ("ops.alerts", Home::OneNode(ALERTS)),
+    ("ops.scale_targets", Home::OneNode(ALERTS)),
+    ("ops.watch_outbox", Home::OneNode(ALERTS)),
+    ("ops.watch", Home::OneNode(ALERTS)),
 ];
 
 /// Statements that reach across groups, by a part of their text, and what is to be done about each. No others may come.
@@ -187,7 +195,11 @@ const EXCEPTIONS: [(&str, &str); 3] = [
 
 /// Statements on spread tables that name no row by the column they are spread by, by a part of their text, and what they
 /// are for: they ask every node, and none of them is a step of a saga or a booking.
-const EVERY_NODE: [(&str, &str); 17] = [
+const EVERY_NODE: [(&str, &str); 18] = [
+    (
+        "ended_at is null order by id limit 1) as oldest",
+        "an alert's metric, every few seconds",
+    ),
     (
         "from ticketing.holds where confirmation_number = $1",
         "a guest looks for an order by its number alone",

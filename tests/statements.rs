@@ -17,12 +17,15 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqlS
 /// There are at least so many; fewer were found: the search is broken.
 const STATEMENTS_MIN: usize = 80;
 /// Tables that may be read as a whole, and why: none of them grows with what has happened.
-const SMALL: [(&str, &str); 9] = [
+const SMALL: [(&str, &str); 12] = [
     ("ticket_keys", "a few for the life of a shop"),
     ("leases", "one row a duty"),
     ("instances", "one row a replica, removed after a day"),
     ("outbox", "rows live for milliseconds"),
     ("users", "operators: people"),
+    ("alert_rules", "one row a rule of the settings"),
+    ("scale_targets", "one row a kind of worker"),
+    ("watch_outbox", "rows live for moments"),
     ("campaigns", "people make them"),
     ("queues", "one row a queue of which an operator has said something"),
     ("workers", "one row a process, removed after a day"),

@@ -35,6 +35,21 @@ cancellation-finished =
        *[other] { $bookings } Buchungen
     } abgewickelt.
 
+alert-raised =
+    .subject = Alarm: { $alert }
+    .lead = { $metric } ist { $value }, über { $threshold }.
+    .short = Alarm { $alert }: { $metric } ist { $value }, über { $threshold }.
+
+alert-ended =
+    .subject = Vorbei: { $alert }
+    .lead = { $metric } ist { $value }, unter { $threshold }.
+    .short = { $alert } ist vorbei: { $metric } ist { $value }, unter { $threshold }.
+
+workers-scaled =
+    .subject = Arbeitsprozesse: { $workers }
+    .lead = Von nun an sollen es { $workers } sein.
+    .short = Arbeitsprozesse von nun an: { $workers }.
+
 label-event = Veranstaltung
 label-venue = Ort
 label-date = Datum

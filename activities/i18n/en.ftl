@@ -38,6 +38,21 @@ cancellation-finished =
        *[other] { $bookings } bookings
     } settled.
 
+alert-raised =
+    .subject = Alert: { $alert }
+    .lead = { $metric } is { $value }, above { $threshold }.
+    .short = Alert { $alert }: { $metric } is { $value }, above { $threshold }.
+
+alert-ended =
+    .subject = Over: { $alert }
+    .lead = { $metric } is { $value }, below { $threshold }.
+    .short = { $alert } is over: { $metric } is { $value }, below { $threshold }.
+
+workers-scaled =
+    .subject = Workers: { $workers }
+    .lead = From now on there are to be { $workers }.
+    .short = Workers from now on: { $workers }.
+
 label-event = Event
 label-venue = Venue
 label-date = Date

@@ -201,6 +201,29 @@ pub async fn event_totals(
     .await
 }
 
+/// How many facts of each of these kinds there were from `from` until before `to`, whatever they are about.
+pub async fn kinds<const N: usize>(
+    pool: &PgPool,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    kinds: [&str; N],
+) -> Result<[i64; N], sqlx::Error> {
+    let counts: Vec<i64> = sqlx::query_scalar(
+        "select coalesce(sum(r.facts), 0)::bigint
+         from unnest($3::text[]) with ordinality as wanted (kind, number)
+         left join analytics.rollups r on r.kind = wanted.kind and r.step = 'minute' and r.since >= $1 and r.since < $2
+         group by wanted.number order by wanted.number",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(kinds.as_slice())
+    .fetch_all(pool)
+    .await?;
+    Ok(std::array::from_fn(|number| {
+        counts.get(number).copied().unwrap_or_default()
+    }))
+}
+
 /// How many users did something from `from` until before `to`, each counted once.
 pub async fn active_users(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select count(distinct user_id) from analytics.active_users where minute >= $1 and minute < $2")

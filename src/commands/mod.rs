@@ -18,6 +18,7 @@ mod audit;
 mod dev;
 mod gateway;
 mod migrate;
+mod operations;
 mod operator_control;
 mod orchestrator;
 mod saga_control;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Gateway(_)
         | Command::Shop(_)
         | Command::Analytics(_)
+        | Command::Operations(_)
         | Command::Worker(_)
         | Command::Sandbox(_) => SERVICE_LOG,
         Command::Dev(_) | Command::Bench(_) => DEV_LOG,
@@ -107,6 +109,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
         Command::Analytics(args) => runtime()?.block_on(analytics::run(load(&global, analytics::flags(&args))?)),
+        Command::Operations(args) => runtime()?.block_on(operations::run(load(&global, operations::flags(&args))?)),
         Command::Shop(args) => runtime()?.block_on(shop::run(load(&global, shop::flags(&args))?)),
         Command::Worker(cli::Worker {
             command: Some(cli::WorkerCommand::List { server }),

@@ -19,7 +19,8 @@ pub enum Template {
 /// `sagaline template preview`.
 #[derive(Clone, Debug, Args)]
 pub struct Preview {
-    /// booking_confirmed, booking_cancelled, event_cancelled or cancellation_finished.
+    /// booking_confirmed, booking_cancelled, event_cancelled, cancellation_finished, alert_raised, alert_ended or
+    /// workers_scaled.
     #[arg(long, value_parser = kind)]
     kind: Kind,
     /// en or de.

@@ -23,6 +23,9 @@ pub async fn run(args: cli::Worker, settings: Settings) -> anyhow::Result<()> {
     settings.require(&platform::needs(&args.queues)?)?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let stop = shutdown::on_signal()?;
+    if args.with_parent {
+        shutdown::with_input(stop.clone());
+    }
     let readiness = Readiness::default();
     if let Some(port) = args.ops_port {
         let render = telemetry::install()?;

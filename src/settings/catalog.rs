@@ -54,6 +54,48 @@ pub const CATALOG: &[Entry] = &[
         "Postgres for the analytics; left out, database.url",
     ),
     entry(
+        "operations.alerts",
+        "SAGALINE_ALERTS",
+        Some(
+            "HIGH_LOAD: active_users > 100000 for 30s until < 80000 for 5m scale worker-seats=10 worker-payments=5; \
+             QUEUE_LAG: queue_lag > 1000 for 30s until < 100 for 2m scale worker-seats=10 worker-payments=5; \
+             OUTBOX_LATE: outbox_seconds > 30 for 30s until < 5 for 1m; \
+             STUCK_SAGA: oldest_stuck_seconds > 900 for 0s until < 900 for 1m; \
+             PAYMENTS_FAIL: payment_failure_rate > 0.3 for 1m until < 0.1 for 5m",
+        ),
+        "what raises an alert, and how many workers there shall be then (docs/operations.md)",
+    ),
+    entry(
+        "operations.scale_targets",
+        "SAGALINE_SCALE_TARGETS",
+        Some("worker-seats=2..20,worker-payments=2..10"),
+        "workers that may be scaled, as worker-QUEUE=MIN..MAX joined by commas",
+    ),
+    entry(
+        "operations.cool_down",
+        "SAGALINE_SCALE_COOL_DOWN",
+        Some("5m"),
+        "how long after a change there may be fewer workers again",
+    ),
+    entry(
+        "operations.every",
+        "SAGALINE_ALERTS_EVERY",
+        Some("5s"),
+        "how often alerts are judged",
+    ),
+    entry(
+        "operations.scaler",
+        "SAGALINE_SCALER",
+        None,
+        "what starts and stops workers: kubernetes, processes (of this machine) or off; left out, off, and processes in dev",
+    ),
+    entry(
+        "operations.namespace",
+        "SAGALINE_KUBERNETES_NAMESPACE",
+        None,
+        "where the workers' Deployments are; left out, where this process runs",
+    ),
+    entry(
         "kafka.brokers",
         "KAFKA_BROKERS",
         None,

@@ -72,6 +72,26 @@ impl Messaging {
         };
     }
 
+    /// What a worker needs, as variables.
+    pub(super) fn for_workers(&self) -> Vec<(String, String)> {
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+        let all = [
+            ("SAGALINE_NOTIFICATION_CHANNELS", self.shown("notifications.channels")),
+            ("TWILIO_ACCOUNT_SID", self.twilio_account.clone()),
+            ("TWILIO_AUTH_TOKEN", secret(&self.twilio_token)),
+            ("TWILIO_FROM", self.twilio_from.clone()),
+            ("TWILIO_BASE_URL", Some(self.twilio_url.clone())),
+            ("FCM_PROJECT", self.fcm_project.clone()),
+            ("FCM_CREDENTIALS", Some(self.fcm_credentials.clone())),
+            ("FCM_BASE_URL", Some(self.fcm_url.clone())),
+            ("SLACK_WEBHOOK_URL", secret(&self.slack_webhook)),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(variable, value)| Some((variable.to_owned(), value?)));
+        set.collect()
+    }
+
     /// Whether a setting is one of these.
     pub(super) fn has(key: &str) -> bool {
         let (part, _) = key.split_once('.').unwrap_or((key, ""));

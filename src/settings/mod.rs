@@ -2,6 +2,7 @@
 
 mod catalog;
 mod messaging;
+mod operations;
 mod secret;
 mod sign_on;
 mod source;
@@ -18,6 +19,7 @@ use primary::Servers;
 
 pub use catalog::{CATALOG, Entry};
 pub use messaging::Messaging;
+pub use operations::{Operations, Scaler};
 pub use secret::Secret;
 pub use sign_on::SignOn;
 use source::Sources;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub mail_from: String,
     /// SMS, push messages, Slack, and bounces.
     pub messaging: Messaging,
+    /// Alerts, and workers that come and go with them.
+    pub operations: Operations,
     /// The orchestrator's HTTP API.
     pub engine_url: String,
     /// Where the orchestrator serves it.
@@ -137,6 +141,7 @@ impl Settings {
             smtp_url: sources.optional("smtp.url", smtp_url),
             mail_from: sources.required("smtp.from", |text| Ok(text.to_owned())),
             messaging: Messaging::read(&mut sources),
+            operations: Operations::read(&mut sources),
             engine_url: sources.required("engine.url", http_url),
             engine_listen: sources.required("engine.listen", address),
             dashboard_listen: sources.optional("dashboard.listen", address),
@@ -182,6 +187,7 @@ impl Settings {
             "smtp.url" => self.smtp_url.as_ref().map(Secret::to_string),
             "smtp.from" => Some(self.mail_from.clone()),
             key if Messaging::has(key) => self.messaging.shown(key),
+            key if key.starts_with("operations.") => self.operations.shown(key),
             "engine.url" => Some(self.engine_url.clone()),
             "engine.listen" => Some(self.engine_listen.to_string()),
             "dashboard.listen" => self.dashboard_listen.map(|address| address.to_string()),

@@ -6,7 +6,14 @@ use std::str::FromStr as _;
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Crates that speak to Postgres.
-const CRATES: [&str; 5] = ["orchestrator", "gateway", "activities", "dashboard", "analytics"];
+const CRATES: [&str; 6] = [
+    "orchestrator",
+    "gateway",
+    "activities",
+    "dashboard",
+    "analytics",
+    "operations",
+];
 
 /// A statement and the file that has it.
 pub struct Found {

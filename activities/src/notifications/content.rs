@@ -42,15 +42,24 @@ pub enum Kind {
     EventCancelled,
     /// For operations: an event that was called off is settled.
     CancellationFinished,
+    /// For operations: something is out of the ordinary.
+    AlertRaised,
+    /// For operations: it no longer is.
+    AlertEnded,
+    /// For operations: another number of workers runs.
+    WorkersScaled,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 4] = [
+    pub const ALL: [Kind; 7] = [
         Kind::BookingConfirmed,
         Kind::BookingCancelled,
         Kind::EventCancelled,
         Kind::CancellationFinished,
+        Kind::AlertRaised,
+        Kind::AlertEnded,
+        Kind::WorkersScaled,
     ];
 
     /// As rows and facts have it.
@@ -60,6 +69,9 @@ impl Kind {
             Kind::BookingCancelled => "booking_cancelled",
             Kind::EventCancelled => "event_cancelled",
             Kind::CancellationFinished => "cancellation_finished",
+            Kind::AlertRaised => "alert_raised",
+            Kind::AlertEnded => "alert_ended",
+            Kind::WorkersScaled => "workers_scaled",
         }
     }
 
@@ -75,6 +87,9 @@ impl Kind {
             Kind::BookingCancelled => "booking-cancelled",
             Kind::EventCancelled => "event-cancelled",
             Kind::CancellationFinished => "cancellation-finished",
+            Kind::AlertRaised => "alert-raised",
+            Kind::AlertEnded => "alert-ended",
+            Kind::WorkersScaled => "workers-scaled",
         }
     }
 }
@@ -99,6 +114,16 @@ pub struct MessageData {
     pub confirmation_number: Option<String>,
     /// Given with `cancellation_finished`: how many were settled.
     pub bookings: Option<i64>,
+    /// Given with `alert_raised` and `alert_ended`: what the alert is called…
+    pub alert: Option<String>,
+    /// …which metric it is about…
+    pub metric: Option<String>,
+    /// …which value that has…
+    pub value: Option<String>,
+    /// …and which it went past.
+    pub threshold: Option<String>,
+    /// Given with `workers_scaled`: how many of each are wanted.
+    pub workers: Option<String>,
 }
 
 impl MessageData {
@@ -113,6 +138,11 @@ impl MessageData {
             currency: Some("usd".to_owned()),
             confirmation_number: Some("SL-12345-67890".to_owned()),
             bookings: Some(2),
+            alert: Some("HIGH_LOAD".to_owned()),
+            metric: Some("active_users".to_owned()),
+            value: Some("120000".to_owned()),
+            threshold: Some("100000".to_owned()),
+            workers: Some("worker-seats: 10, worker-payments: 5".to_owned()),
         }
     }
 }
@@ -182,6 +212,11 @@ pub fn render(kind: Kind, language: Language, booking: Uuid, data: &MessageData)
     variables.set("number", line(&data.confirmation_number));
     variables.set("bookings", data.bookings.unwrap_or_default());
     variables.set("booking", booking.to_string());
+    variables.set("alert", line(&data.alert));
+    variables.set("metric", line(&data.metric));
+    variables.set("value", line(&data.value));
+    variables.set("threshold", line(&data.threshold));
+    variables.set("workers", line(&data.workers));
     let text = |name: &str| words::text(language, name, &variables);
     let part = |attribute: &str| text(&format!("{}.{attribute}", kind.text()));
 
@@ -332,8 +367,11 @@ mod tests {
 
     #[test]
     fn nothing_in_a_name_becomes_another_line_or_markup() {
+        let name = "Tour\r\nBcc: everyone@example.org\r\n\r\n<script>alert(1)</script> { $number }";
         let data = MessageData {
-            event: "Tour\r\nBcc: everyone@example.org\r\n\r\n<script>alert(1)</script> { $number }".into(),
+            event: name.into(),
+            alert: Some(name.into()),
+            workers: Some(name.into()),
             ..MessageData::sample()
         };
         for kind in Kind::ALL {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use activities::notifications::SmtpSink;
 use anyhow::{Context as _, ensure};
+use operations::scale::Targets;
 use serde_json::json;
 use transport::apache::Compiler;
 
@@ -57,7 +58,7 @@ pub struct Platform {
 impl Platform {
     /// Starts what isn't given, applies the migrations, and starts the processes.
     pub async fn start(args: &RushArgs, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Platform> {
-        let ground = Ground::prepare(&args.ground, Compiler::Quick, &topics(), say).await?;
+        let ground = Ground::prepare(&args.ground, Compiler::Quick, &topics(&Targets::default()), say).await?;
         let mails = SmtpSink::start((Ipv4Addr::LOCALHOST, 0).into(), MAILS_KEPT_MAX)
             .await
             .context("starting a mail server")?;

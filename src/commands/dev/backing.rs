@@ -61,7 +61,7 @@ impl Backing {
             // Before anybody asks for one: sagas of the last run have messages to send at once, and this broker would make up a topic,
             // with partitions as it likes.
             broker
-                .create_topics(&topics())
+                .create_topics(&topics(&settings.operations.targets))
                 .context("creating the topics of the in-process Kafka broker")?;
             broker.rest_when_idle();
             settings.brokers = Some(broker.brokers());

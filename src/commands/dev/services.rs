@@ -15,7 +15,7 @@ use workers::Readiness;
 
 use super::report::Progress;
 use crate::commands::gateway::options as gateway_options;
-use crate::commands::{analytics, shop, worker};
+use crate::commands::{analytics, operations, shop, worker};
 use crate::connect;
 use crate::entrance::Entrance;
 use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options, shop_queues};
@@ -58,6 +58,7 @@ pub struct Services {
     worker: Part,
     gateway: Part,
     analytics: Part,
+    operations: Part,
 }
 
 /// A part that runs until its token is cancelled.
@@ -92,6 +93,7 @@ impl Services {
         let engine = EngineParts::start(settings, pool.clone(), kafka, render, leaving.clone()).await?;
         let client = Arc::new(LocalClient::new(engine.engine.clone()));
         deploy_tickets(client.as_ref(), settings).await?;
+        let watching = client.clone();
         ops.open(engine.router.clone());
         // Its one user has nobody to ask.
         let options = dashboard::Options {
@@ -120,6 +122,14 @@ impl Services {
             );
         let counted = settings.clone();
         let analytics = Part::spawn(|stop| async move { analytics::count(&counted, stop).await });
+        let begun = CancellationToken::new();
+        let may_watch = begun.clone();
+        let (watched, watch_pool) = (settings.clone(), pool.clone());
+        let operations = Part::spawn(|stop| async move {
+            // Not before the sagas of the last run were taken up: one that it starts isn't one of those.
+            let _ = stop.run_until_cancelled(may_watch.cancelled()).await;
+            operations::watch(&watched, watch_pool, watching, stop).await
+        });
         let services = Services {
             pool,
             engine,
@@ -132,6 +142,7 @@ impl Services {
             worker,
             gateway,
             analytics,
+            operations,
         };
         services.wait_ready(&readiness).await?;
         if broker_forgets {
@@ -145,6 +156,7 @@ impl Services {
                 progress.note(&format!("{sagas} sagas of the last run go on"));
             }
         }
+        begun.cancel();
         Ok(services)
     }
 
@@ -196,6 +208,7 @@ impl Services {
             ended = &mut self.worker.task => ("the worker", ended),
             ended = &mut self.gateway.task => ("the gateway", ended),
             ended = &mut self.analytics.task => ("the analytics", ended),
+            ended = &mut self.operations.task => ("what watches the platform", ended),
         };
         match ended {
             Ok(Ok(())) => anyhow!("{name} has ended"),
@@ -211,6 +224,7 @@ impl Services {
         self.mission.leave();
         tokio::join!(self.ops.close(self.drain), self.dashboard.close(self.drain));
         self.campaigns.stop().await;
+        self.operations.end().await;
         self.mission.close().await;
         self.worker.end().await;
         self.engine.shutdown().await;

@@ -1,6 +1,7 @@
 //! The ticket workflows, and the benchmark's.
 
 pub mod account;
+pub mod alert;
 pub mod booking;
 pub mod cancellation;
 pub mod dispute;

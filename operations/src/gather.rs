@@ -1,0 +1,113 @@
+//! The metrics that rules are about, each asked where it is known. One that can't be told is left out, and changes nothing.
+
+use std::collections::BTreeMap;
+
+use chrono::{TimeDelta, Utc};
+use sqlx::PgPool;
+use transport::{KafkaConfig, group_standing};
+use workflows::protocol::tasks_topic;
+
+use crate::rules::Metric;
+use crate::scale::Targets;
+use crate::store;
+
+/// How far back a user counts as active.
+const ACTIVE_MINUTES: i64 = 5;
+/// How far back payments are looked at.
+const PAYMENTS_MINUTES: i64 = 10;
+/// Fewer payments than this tell nothing of how many fail.
+const PAYMENTS_MIN: i64 = 20;
+
+/// Where metrics come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The engine's tables.
+    pub engine: PgPool,
+    /// The store of the analytics.
+    pub analytics: PgPool,
+    /// How far workers are behind.
+    pub kafka: KafkaConfig,
+    /// What workers' consumer groups begin with.
+    pub group_prefix: String,
+}
+
+/// What was found.
+pub type Sample = BTreeMap<Metric, f64>;
+
+/// Looks at these metrics.
+pub async fn gather(sources: &Sources, targets: &Targets, asked: &[Metric]) -> Sample {
+    let mut sample = Sample::new();
+    let mut note = |metric: Metric, found: Result<f64, String>| match found {
+        Ok(value) => {
+            metrics::gauge!("sagaline_operations_metric", "metric" => metric.as_str()).set(value);
+            sample.insert(metric, value);
+        }
+        Err(error) => tracing::debug!(metric = metric.as_str(), error, "a metric can't be told"),
+    };
+    let wants = |metric: Metric| asked.contains(&metric);
+    if wants(Metric::ActiveUsers) {
+        note(
+            Metric::ActiveUsers,
+            active_users(&sources.analytics).await.map_err(words),
+        );
+    }
+    if wants(Metric::PaymentFailureRate) {
+        let rate = payment_failures(&sources.analytics).await;
+        note(Metric::PaymentFailureRate, rate.map_err(words));
+    }
+    if wants(Metric::QueueLag) {
+        note(Metric::QueueLag, queue_lag(sources, targets).await);
+    }
+    if wants(Metric::OutboxSeconds) {
+        let waited = store::outbox_seconds(&sources.engine).await;
+        note(Metric::OutboxSeconds, waited.map_err(words));
+    }
+    if wants(Metric::OldestStuckSeconds) {
+        let stuck = store::oldest_stuck_seconds(&sources.engine).await;
+        note(Metric::OldestStuckSeconds, stuck.map_err(words));
+    }
+    sample
+}
+
+fn words(error: sqlx::Error) -> String {
+    error.to_string()
+}
+
+async fn active_users(analytics: &PgPool) -> Result<f64, sqlx::Error> {
+    let now = Utc::now();
+    let (from, to) = (now - TimeDelta::minutes(ACTIVE_MINUTES), now + TimeDelta::minutes(1));
+    let users = analytics::store::active_users(analytics, from, to).await?;
+    Ok(users as f64)
+}
+
+async fn payment_failures(analytics: &PgPool) -> Result<f64, sqlx::Error> {
+    let now = Utc::now();
+    let (from, to) = (now - TimeDelta::minutes(PAYMENTS_MINUTES), now + TimeDelta::minutes(1));
+    let [completed, failed] =
+        analytics::store::kinds(analytics, from, to, ["payment.completed", "payment.failed"]).await?;
+    let all = completed + failed;
+    Ok(if all < PAYMENTS_MIN {
+        0.0
+    } else {
+        failed as f64 / all as f64
+    })
+}
+
+async fn queue_lag(sources: &Sources, targets: &Targets) -> Result<f64, String> {
+    let mut longest = 0;
+    for target in &targets.0 {
+        let (group, topic) = (
+            format!("{}{}", sources.group_prefix, target.queue()),
+            tasks_topic(target.queue()),
+        );
+        let standing = group_standing(&sources.kafka, &group, &topic)
+            .await
+            .map_err(|error| error.to_string())?;
+        let lag = standing
+            .lag
+            .ok_or_else(|| format!("Kafka does not say how far {group} is"))?;
+        metrics::gauge!("sagaline_operations_queue_lag", "queue" => target.queue().to_owned()).set(lag as f64);
+        longest = longest.max(lag);
+    }
+    Ok(longest as f64)
+}
