@@ -5,7 +5,7 @@ use std::sync::Arc;
 use activities::notifications::push::{Fcm, FcmConfig};
 use activities::notifications::slack::Slack;
 use activities::notifications::sms::{Twilio, TwilioConfig};
-use activities::notifications::{self, Channel, GoogleCredentials, MailConfig, Mailer, Provider};
+use activities::notifications::{self, Channel, GoogleCredentials, MailConfig, Mailer, Provider, TicketPrinter};
 use activities::{Registry, accounts};
 use anyhow::Context;
 use sqlx::PgPool;
@@ -41,7 +41,20 @@ pub fn register(registry: &mut Registry, settings: &Settings, pool: &PgPool, que
             Arc::new(Slack::new(&url).context("setting up Slack's client")?)
         }
     };
-    notifications::register_channel(registry, pool.clone(), channel, provider).context(texts)
+    let printer = match channel {
+        Channel::Email => printer(settings)?,
+        Channel::Sms | Channel::Push | Channel::Slack => None,
+    };
+    notifications::register_channel(registry, pool.clone(), channel, provider, printer).context(texts)
+}
+
+/// What prints tickets for mails; none, where nobody has said how to ask for them.
+fn printer(settings: &Settings) -> anyhow::Result<Option<TicketPrinter>> {
+    let printer = settings
+        .internal_secret
+        .as_ref()
+        .map(|secret| TicketPrinter::new(&settings.shop_gateway_url, secret.reveal()));
+    printer.transpose().context("setting up what prints tickets")
 }
 
 fn mailer(settings: &Settings) -> anyhow::Result<Mailer> {

@@ -286,6 +286,11 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
     assert_eq!((status, &booking["status"]), (200, &json!("confirmed")), "{booking}");
     assert!(booking["confirmationNumber"].is_string(), "{booking}");
     eventually("the buyer has a mail", BOOKING_LIMIT, async || mails(&dev.ready) == 1).await;
+    let mail = mail_texts(&dev.ready).remove(0);
+    assert!(
+        mail.contains("application/pdf") && mail.contains("JVBERi0"),
+        "its tickets are with it: {mail}"
+    );
     let metrics = reqwest::get(format!("{}/metrics", dev.url("ops")))
         .await
         .unwrap()

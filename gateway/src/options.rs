@@ -27,6 +27,8 @@ pub struct Options {
     /// What access tokens are signed with, at least 32 characters; several joined by commas: the first one signs, all are good. None: one that
     /// ends with the process, so only for a gateway that is alone.
     pub token_secret: Option<Secret>,
+    /// What those are known by who mail tickets; none: they get none.
+    pub internal_secret: Option<Secret>,
     /// Whether somebody may book without being logged in, under any id that is no registered user's.
     pub anonymous_bookings: bool,
     /// The workflow that publishes what happens to accounts and sends the mails about it.
@@ -75,6 +77,7 @@ impl Default for Options {
             // Stripe's own libraries allow five minutes.
             webhook_tolerance: Duration::from_secs(5 * 60),
             token_secret: None,
+            internal_secret: None,
             anonymous_bookings: true,
             account_workflow: workflows::tickets::account::NAME.to_owned(),
             refund_workflow: workflows::tickets::refund::NAME.to_owned(),

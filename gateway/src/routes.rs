@@ -204,6 +204,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tickets::orders::look_up))
         .routes(routes!(tickets::routes::list))
         .routes(routes!(tickets::routes::document))
+        .routes(routes!(tickets::routes::mailed))
         .routes(routes!(tickets::routes::keys))
         .routes(routes!(tickets::doors::check_in, tickets::doors::progress))
         .routes(routes!(tickets::doors::undo))

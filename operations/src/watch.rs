@@ -194,7 +194,7 @@ pub async fn tell(pool: &PgPool, engine: &dyn EngineClient) -> Result<(), sqlx::
         workflow,
         version: None,
         input,
-        idempotency_key: Some(format!("watch-{id}")),
+        idempotency_key: Some(format!("{}{id}", alert::KEYS)),
         tags: Default::default(),
         traceparent: None,
         wait: None,

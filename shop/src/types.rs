@@ -106,6 +106,8 @@ pub struct Best {
 #[serde(rename_all = "camelCase")]
 pub struct Booking {
     pub booking_id: String,
+    #[serde(default)]
+    pub guest: bool,
     pub status: BookingStatus,
     pub event_id: String,
     pub seat_ids: Vec<String>,

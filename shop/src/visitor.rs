@@ -59,17 +59,22 @@ impl Visitor {
         &self.orders
     }
 
-    /// Whether the page of this order may be shown: to users the gateway says; a guest's must have been made, or looked up, in this browser.
-    pub fn may_see(&self, order: &str) -> bool {
-        self.is_logged_in() || self.orders.iter().any(|known| known == order)
+    /// Whether it is worth asking for this order: what is a user's, the gateway says.
+    pub fn may_ask(&self, order: &str) -> bool {
+        self.is_logged_in() || self.knows(order)
     }
 
-    /// The cookies that keep a guest's id, and this order, if there is one.
+    /// Whether this order was made, or looked up, in this browser: nobody else sees a guest's.
+    pub fn knows(&self, order: &str) -> bool {
+        self.orders.iter().any(|known| known == order)
+    }
+
+    /// The cookies that keep a guest's id, and this order, if there is one: users may look guests' orders up, too.
     pub fn remember(&self, options: &Options, order: Option<&str>) -> Vec<HeaderValue> {
-        let Who::Guest(guest) = &self.who else {
-            return Vec::new();
+        let mut cookies = match &self.who {
+            Who::Guest(guest) => vec![cookie(options, GUEST, guest, GUEST_SECONDS)],
+            Who::User(_) => Vec::new(),
         };
-        let mut cookies = vec![cookie(options, GUEST, guest, GUEST_SECONDS)];
         if let Some(order) = order {
             let others = self.orders.iter().map(String::as_str).filter(|known| *known != order);
             let orders: Vec<&str> = [order].into_iter().chain(others).take(GUEST_ORDERS_MAX).collect();

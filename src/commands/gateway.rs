@@ -56,6 +56,7 @@ pub fn options(settings: &Settings) -> gateway::Options {
         mail_webhook_secret: secret(&settings.messaging.mail_webhook_secret),
         shop_url: settings.shop_url.clone(),
         token_secret: secret(&settings.token_secret),
+        internal_secret: secret(&settings.internal_secret),
         trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
         rates: settings.rates,
         cors_origins: settings.cors_origins.clone().unwrap_or_default(),

@@ -286,6 +286,11 @@ pub const CATALOG: &[Entry] = &[
         "SAGALINE_TOKEN_SECRET",
         "what the shop's access tokens are signed with; left out, a gateway makes one that ends with it",
     ),
+    secret(
+        "gateway.internal_secret",
+        "SAGALINE_INTERNAL_SECRET",
+        "what gateways know those by who mail tickets, at least 32 characters; left out, mails have no tickets attached",
+    ),
     entry(
         "gateway.trusted_proxies",
         "SAGALINE_TRUSTED_PROXIES",

@@ -89,6 +89,8 @@ pub struct Settings {
     pub gateway_listen: SocketAddr,
     /// What the shop's access tokens are signed with; several joined by commas.
     pub token_secret: Option<Secret>,
+    /// What the gateway knows those by who mail tickets.
+    pub internal_secret: Option<Secret>,
     /// Proxies whose word on where requests come from is taken.
     pub trusted_proxies: Option<gateway::TrustedProxies>,
     /// How much one user may ask for; none: as much as they like.
@@ -153,6 +155,7 @@ impl Settings {
             operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
             token_secret: sources.optional("gateway.token_secret", token_secret),
+            internal_secret: sources.optional("gateway.internal_secret", internal_secret),
             trusted_proxies: sources.optional("gateway.trusted_proxies", str::parse),
             rates: sources.required("gateway.rate_limits", rate_limits),
             cors_origins: sources.optional("gateway.cors_origins", str::parse),
@@ -199,6 +202,7 @@ impl Settings {
             "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),
             "gateway.token_secret" => self.token_secret.as_ref().map(Secret::to_string),
+            "gateway.internal_secret" => self.internal_secret.as_ref().map(Secret::to_string),
             "gateway.trusted_proxies" => self.trusted_proxies.as_ref().map(ToString::to_string),
             "gateway.rate_limits" => Some(self.rates.as_ref().map_or("off".to_owned(), ToString::to_string)),
             "gateway.cors_origins" => self.cors_origins.as_ref().map(ToString::to_string),
@@ -296,6 +300,15 @@ fn token_secret(text: &str) -> Result<Secret, String> {
             "it must have at least {TOKEN_SECRET_CHARS_MIN} characters, such as `openssl rand -hex 32` makes; several are joined by commas"
         ))
     }
+}
+
+fn internal_secret(text: &str) -> Result<Secret, String> {
+    if text.chars().count() < TOKEN_SECRET_CHARS_MIN {
+        return Err(format!(
+            "it must have at least {TOKEN_SECRET_CHARS_MIN} characters, such as `openssl rand -hex 32` makes"
+        ));
+    }
+    Ok(Secret::new(text))
 }
 
 fn rate_limits(text: &str) -> Result<Option<gateway::Rates>, String> {

@@ -95,12 +95,14 @@ impl Settings {
             secret("DATABASE_URL", &self.database),
             secret("STRIPE_API_KEY", &self.stripe_api_key),
             secret("SMTP_URL", &self.smtp_url),
+            secret("SAGALINE_INTERNAL_SECRET", &self.internal_secret),
             text("KAFKA_BROKERS", self.brokers.clone()),
             text("SAGALINE_KAFKA_PARTITIONS", Some(self.partitions.to_string())),
             text("SAGALINE_KAFKA_REPLICATION", Some(self.replication.to_string())),
             text("STRIPE_BASE_URL", self.stripe_base_url.clone()),
             text("SAGALINE_MAIL_FROM", Some(self.mail_from.clone())),
             text("SAGALINE_SHOP_URL", Some(self.shop_url.clone())),
+            text("SAGALINE_GATEWAY_URL", Some(self.shop_gateway_url.clone())),
         ]
         .into_iter()
         .flatten()

@@ -147,3 +147,9 @@ impl Buyer {
         page
     }
 }
+
+/// The number of a confirmed order, as its page has it.
+pub fn number_on(page: &str) -> String {
+    let (_, rest) = page.split_once("class=\"number\">").unwrap();
+    rest.split('<').next().unwrap().to_owned()
+}

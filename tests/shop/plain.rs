@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use testkit::eventually;
 
 use crate::LIMIT;
-use crate::buyer::Buyer;
+use crate::buyer::{Buyer, number_on};
 use crate::hall::{self, HOSTILE, TOUR};
 use crate::running::Dev;
 
@@ -47,14 +47,7 @@ async fn everything_can_be_bought_without_a_script() {
     for path in [order.clone(), format!("{order}/qr/0"), format!("{order}/tickets.pdf")] {
         assert_eq!(other.get(&path).await.status, 404, "{path}");
     }
-    let number = page
-        .split("class=\"number\">")
-        .nth(1)
-        .unwrap()
-        .split('<')
-        .next()
-        .unwrap()
-        .to_owned();
+    let number = number_on(&page);
     let wrong = other
         .post("/shop/orders", &[("number", &number), ("email", "other@example.com")])
         .await;

@@ -1,9 +1,9 @@
 //! Accounts and sessions at the site; and the site apart from its gateway.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use crate::buyer::Buyer;
+use crate::buyer::{Buyer, number_on};
 use crate::hall::TOUR;
 use crate::running::Dev;
 
@@ -62,6 +62,15 @@ async fn an_account_at_the_site_is_made_used_and_left() {
     assert_eq!(other.post("/shop/login", &login).await.to, "/");
     assert!(other.page(&order).await.contains("SL-"));
 
+    // A guest's order is the guest's, whoever is logged in, until it is looked up.
+    let mut guest = Buyer::of(&dev);
+    let theirs = guest.order(TOUR, &["A3"], "pm_card_visa").await;
+    let number = number_on(&guest.until(&theirs, "going!").await);
+    assert_eq!(other.get(&theirs).await.status, 404);
+    let look_up = [("number", number.as_str()), ("email", "fan@example.com")];
+    assert_eq!(other.post("/shop/orders", &look_up).await.to, theirs);
+    assert!(other.page(&theirs).await.contains(&number));
+
     // Once the access token has ended, two tabs ask for the next one at the same time, and both go on.
     other.cookies.remove("sagaline_access");
     let mut tab = Buyer::of(&dev);
@@ -90,7 +99,7 @@ async fn an_account_at_the_site_is_made_used_and_left() {
 
 /// The same pages by a process of their own, which reaches the gateway by HTTP.
 async fn pages_may_be_apart(dev: &Dev) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+    let process = Command::new(env!("CARGO_BIN_EXE_sagaline"))
         .args([
             "shop",
             "--listen",
@@ -104,7 +113,8 @@ async fn pages_may_be_apart(dev: &Dev) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let mut process = Process(process);
+    let stderr = BufReader::new(process.0.stderr.take().unwrap());
     let line = stderr
         .lines()
         .map_while(Result::ok)
@@ -118,6 +128,14 @@ async fn pages_may_be_apart(dev: &Dev) {
     buyer.until(&order, "going!").await;
     let paper = buyer.get(&format!("{order}/tickets.pdf")).await;
     assert_eq!(paper.kind, "application/pdf");
-    process.kill().unwrap();
-    process.wait().unwrap();
+}
+
+/// Killed when dropped, also by a test that fails.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -5,7 +5,9 @@
 
 pub mod code;
 pub mod pdf;
+pub mod permit;
 pub mod qr;
 
 pub use code::{CodeError, Ticket, TicketKey, TicketKeys, holder};
+pub use permit::{is_permit, permit};
 pub use qr::Qr;

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use workflows::protocol::Outcome;
 
+use super::TicketPrinter;
 use super::content::{self, Kind, MessageData};
 use super::provider::{
     NO_MESSAGE, NO_RECIPIENT, Outgoing, PROVIDER_UNAVAILABLE, Provider, RATE_LIMITED, REJECTED, UNREGISTERED,
@@ -28,6 +29,10 @@ use crate::typed::{self, Failure, INTERNAL};
 
 /// How long nobody else sends: longer than a whole conversation with any provider.
 const LEASE: Duration = Duration::from_secs(60);
+/// What has tickets: [`Kind::BookingConfirmed`].
+const KIND_WITH_TICKETS: &str = "booking_confirmed";
+/// Attempts at a message that wait for its tickets: some two minutes, with the step's backoff. They can be had from the shop too.
+const PRINT_ATTEMPTS_MAX: i32 = 8;
 /// Characters of what was wrong that are kept.
 const PROBLEM_CHARS_MAX: usize = 500;
 const CODES: [&str; 6] = [
@@ -61,14 +66,21 @@ pub(super) struct Deliver {
     channel: Channel,
     pool: PgPool,
     provider: Arc<dyn Provider>,
+    printer: Option<TicketPrinter>,
 }
 
 impl Deliver {
-    pub(super) fn new(channel: Channel, pool: PgPool, provider: Arc<dyn Provider>) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        pool: PgPool,
+        provider: Arc<dyn Provider>,
+        printer: Option<TicketPrinter>,
+    ) -> Self {
         Deliver {
             channel,
             pool,
             provider,
+            printer,
         }
     }
 
@@ -101,7 +113,7 @@ impl Deliver {
             number: row.attempts,
         };
         let id = row.id;
-        let handed_over = match outgoing(row) {
+        let handed_over = match self.prepare(row).await {
             Ok(message) => self.provider.send(&message).await,
             Err(failure) => Err(failure),
         };
@@ -122,6 +134,30 @@ impl Deliver {
                 Err(failure)
             }
         }
+    }
+
+    /// The message, with its tickets if it is to have them and they can be had. A gateway that is away is waited for, for a while.
+    async fn prepare(&self, row: Row) -> Result<Outgoing, Failure> {
+        let attempt = row.attempts;
+        let message = outgoing(row)?;
+        let (Some(printer), Some(booking), KIND_WITH_TICKETS) = (&self.printer, message.booking_id, message.kind)
+        else {
+            return Ok(message);
+        };
+        let tickets = match printer.print(booking).await {
+            Ok(tickets) => tickets,
+            Err(problem) if attempt < PRINT_ATTEMPTS_MAX => {
+                let message = format!("the tickets can't be attached yet: {problem}");
+                return Err(Failure::retryable(PROVIDER_UNAVAILABLE, message));
+            }
+            Err(problem) => {
+                tracing::warn!(message = %message.id, %booking, problem, "a mail goes out without its tickets");
+                None
+            }
+        };
+        let outcome = if tickets.is_some() { "attached" } else { "missing" };
+        metrics::counter!("sagaline_tickets_attached_total", "outcome" => outcome).increment(1);
+        Ok(Outgoing { tickets, ..message })
     }
 
     /// Writes down why it was not sent, and ends the lease so that the next attempt need not wait for its end.
@@ -182,5 +218,6 @@ fn outgoing(row: Row) -> Result<Outgoing, Failure> {
         kind: kind.as_str(),
         recipient: row.recipient,
         content,
+        tickets: None,
     })
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::ContentType;
+use lettre::message::{Attachment, Mailbox, MultiPart};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use schemars::JsonSchema;
@@ -101,14 +102,22 @@ impl Provider for Mailer {
             .to(Mailbox::new(None, to))
             .subject(content.subject.clone())
             .message_id(Some(message_id.clone()))
-            .multipart(MultiPart::alternative_plain_html(
-                content.text.clone(),
-                content.html.clone(),
-            ))
+            .multipart(body(outgoing))
             .map_err(|error| Failure::permanent(REJECTED, format!("it does not make a message: {error}")))?;
         self.hand(message).await?;
         Ok(message_id)
     }
+}
+
+/// Its words, twice; and its tickets, if it has any.
+fn body(outgoing: &Outgoing) -> MultiPart {
+    let content = &outgoing.content;
+    let words = MultiPart::alternative_plain_html(content.text.clone(), content.html.clone());
+    let (Some(tickets), Ok(pdf)) = (&outgoing.tickets, ContentType::parse("application/pdf")) else {
+        return words;
+    };
+    let attachment = Attachment::new("tickets.pdf".to_owned()).body(tickets.to_vec(), pdf);
+    MultiPart::mixed().multipart(words).singlepart(attachment)
 }
 
 /// What sending a mail about an account gives.

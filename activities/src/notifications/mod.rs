@@ -5,6 +5,7 @@
 
 pub mod content;
 pub mod email;
+pub mod printer;
 pub mod provider;
 pub mod push;
 pub mod request;
@@ -27,6 +28,7 @@ use sqlx::PgPool;
 pub use content::ContentError;
 pub use email::{MailConfig, MailConfigError, Mailer};
 pub use google::GoogleCredentials;
+pub use printer::TicketPrinter;
 pub use provider::{Provider, ProviderConfigError};
 pub use sink::SmtpSink;
 pub(crate) use store::sent::Sending;
@@ -91,7 +93,7 @@ pub fn register(registry: &mut Registry, pool: PgPool, channels: BTreeSet<Channe
     Ok(())
 }
 
-/// Registers what sends by one channel, on the queue of its name.
+/// Registers what sends by one channel, on the queue of its name; with a printer, confirmations have their tickets with them.
 ///
 /// # Errors
 /// If a message's texts are not there, or name what is not given to them.
@@ -100,9 +102,10 @@ pub fn register_channel(
     pool: PgPool,
     channel: Channel,
     provider: Arc<dyn Provider>,
+    printer: Option<TicketPrinter>,
 ) -> Result<(), ContentError> {
     content::check()?;
-    let activity = deliver::Deliver::new(channel, pool, provider);
+    let activity = deliver::Deliver::new(channel, pool, provider, printer);
     registry.single(channel.as_str(), Arc::new(activity));
     Ok(())
 }

@@ -42,6 +42,8 @@ pub struct Outgoing {
     pub recipient: String,
     /// What it says.
     pub content: Content,
+    /// The tickets, as a PDF.
+    pub tickets: Option<Bytes>,
 }
 
 /// Somebody who takes messages over.

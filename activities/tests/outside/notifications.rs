@@ -10,7 +10,9 @@ use activities::notifications::push::{Fcm, FcmConfig};
 use activities::notifications::sink::SinkFault;
 use activities::notifications::slack::Slack;
 use activities::notifications::sms::{Twilio, TwilioConfig};
-use activities::notifications::{self, Channel, GoogleCredentials, MailConfig, Mailer, Provider, SmtpSink};
+use activities::notifications::{
+    self, Channel, GoogleCredentials, MailConfig, Mailer, Provider, SmtpSink, TicketPrinter,
+};
 use rsa::pkcs1::EncodeRsaPublicKey as _;
 use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
 use sandbox::messaging::{Fault, GONE, INVALID_NUMBER, Messaging, MessagingOptions, OPTED_OUT};
@@ -63,7 +65,7 @@ impl Office {
             (Channel::Slack, Arc::new(Slack::new(&providers.slack_url()).unwrap())),
         ];
         for (channel, provider) in all {
-            notifications::register_channel(&mut registry, pool.clone(), channel, provider).unwrap();
+            notifications::register_channel(&mut registry, pool.clone(), channel, provider, None).unwrap();
         }
         Office {
             database,
@@ -184,6 +186,105 @@ fn end(outcome: &Outcome) -> (&str, bool) {
         Outcome::Unknown { .. } => ("unknown", true),
         other => panic!("{other:?}"),
     }
+}
+
+/// A gateway that prints what is to be printed; none: it has no tickets.
+async fn gateway(document: Option<&'static [u8]>) -> String {
+    use axum::http::{HeaderMap, StatusCode};
+    let print = move |axum::extract::Path(booking): axum::extract::Path<Uuid>, headers: HeaderMap| async move {
+        let expected = format!("Permit {}", tickets::permit("secret", booking));
+        match document {
+            _ if headers["authorization"] != expected.as_str() => Err(StatusCode::UNAUTHORIZED),
+            Some(document) => Ok(document),
+            None => Err(StatusCode::CONFLICT),
+        }
+    };
+    let router = axum::Router::new().route("/internal/bookings/{booking}/tickets.pdf", axum::routing::get(print));
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(ANYWHERE)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// Sends a message by mail, with tickets from this gateway.
+async fn mail_with_tickets(office: &Office, gateway: &str, id: Uuid) -> Outcome {
+    let mut registry = Registry::new();
+    let printer = Some(TicketPrinter::new(gateway, "secret").unwrap());
+    let mailer: Arc<dyn Provider> = Arc::new(mailer(&office.sink.url()));
+    let pool = office.database.pool.clone();
+    notifications::register_channel(&mut registry, pool, Channel::Email, mailer, printer).unwrap();
+    let tasks = vec![(Uuid::now_v7(), json!({ "notificationId": id }))];
+    run_batch(&registry, "email", "notifications.email", tasks)
+        .await
+        .remove(0)
+}
+
+#[tokio::test]
+async fn a_confirmation_has_its_tickets_with_it() {
+    let office = Office::open().await;
+    let printing = gateway(Some(b"%PDF-1.7\n\xff\xfe tickets")).await;
+    let id = office.mail_to("buyer@example.org").await;
+    let first: Value = read(mail_with_tickets(&office, &printing, id).await).unwrap();
+    let second: Value = read(mail_with_tickets(&office, &printing, id).await).unwrap();
+    assert_eq!((first, office.sink.total()), (second, 1));
+    let mail = office.sink.messages().remove(0);
+    assert!(
+        mail.header("content-type").unwrap().starts_with("multipart/mixed"),
+        "{}",
+        mail.data
+    );
+    for part in [
+        "multipart/alternative",
+        "text/html",
+        "application/pdf",
+        "filename=\"tickets.pdf\"",
+        "JVBERi0xLjcK",
+    ] {
+        assert!(mail.data.contains(part), "{part} in {}", mail.data);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_without_tickets_is_a_mail_all_the_same() {
+    let office = Office::open().await;
+    // Given back since.
+    let id = office.mail_to("one@example.org").await;
+    assert_eq!(
+        end(&mail_with_tickets(&office, &gateway(None).await, id).await),
+        ("sent", false)
+    );
+    // What is no document, or too large for a mail.
+    let id = office.mail_to("two@example.org").await;
+    assert_eq!(
+        end(&mail_with_tickets(&office, &gateway(Some(b"<html>")).await, id).await).1,
+        true
+    );
+    let large = Vec::leak([b"%PDF-".as_slice(), &[b' '; 1_000_000]].concat());
+    assert_eq!(
+        end(&mail_with_tickets(&office, &gateway(Some(large)).await, id).await),
+        ("sent", false)
+    );
+    for mail in office.sink.messages() {
+        assert!(!mail.data.contains("application/pdf"), "{}", mail.data);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_is_waited_for_and_not_for_ever() {
+    let office = Office::open().await;
+    let unused = tokio::net::TcpListener::bind(SocketAddr::from(ANYWHERE)).await.unwrap();
+    let away = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let id = office.mail_to("buyer@example.org").await;
+    for _ in 1..8 {
+        assert_eq!(
+            end(&mail_with_tickets(&office, &away, id).await),
+            ("provider_unavailable", true)
+        );
+    }
+    assert_eq!(office.sink.total(), 0);
+    assert_eq!(end(&mail_with_tickets(&office, &away, id).await), ("sent", false));
+    assert_eq!(office.sink.total(), 1);
 }
 
 #[tokio::test]
@@ -382,8 +483,8 @@ async fn without_a_provider_another_attempt_is_worth_it() {
     let mailer: Arc<dyn Provider> = Arc::new(mailer(&format!("smtp://{address}")));
     let slack: Arc<dyn Provider> = Arc::new(Slack::new(&format!("http://{address}/x")).unwrap());
     let pool = &office.database.pool;
-    notifications::register_channel(&mut registry, pool.clone(), Channel::Email, mailer).unwrap();
-    notifications::register_channel(&mut registry, pool.clone(), Channel::Slack, slack).unwrap();
+    notifications::register_channel(&mut registry, pool.clone(), Channel::Email, mailer, None).unwrap();
+    notifications::register_channel(&mut registry, pool.clone(), Channel::Slack, slack, None).unwrap();
     let mail = office.mail_to("buyer@example.org").await;
     let told = office
         .wish(json!({"kind": "cancellation_finished", "data": {"event": "Tour"}}))

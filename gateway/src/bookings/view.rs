@@ -16,6 +16,7 @@ use crate::refunds::Given;
 use crate::refunds::payment::{self, NextAction, PaymentFailure};
 use crate::refunds::view::Refund;
 use crate::users::accounts::time;
+use crate::users::id::is_reserved;
 
 /// The steps of the booking workflow that a buyer's status depends on.
 const RESERVE: &str = "reserve";
@@ -123,6 +124,8 @@ pub struct Booking {
     pub event_id: String,
     /// Its seats.
     pub seat_ids: Vec<String>,
+    /// Nobody's who is registered: whoever knows its id may see it.
+    pub guest: bool,
     /// What it costs, with two decimals.
     #[schema(value_type = f64, multiple_of = 0.01, example = json!(700.00))]
     pub total_amount: Cents,
@@ -335,6 +338,7 @@ impl Booking {
             },
             saga_id: booking_id.clone(),
             booking_id,
+            guest: input["userId"].as_str().is_some_and(|user| !is_reserved(user)),
             status,
             event_id,
             seat_ids,

@@ -215,9 +215,11 @@ fn purpose(method: &Method, route: &str) -> Option<Purpose> {
     }
 }
 
-/// Kubernetes asks, and providers, who sign what they send and would send it again.
+/// Kubernetes asks, our own workers, and providers, who sign what they send and would send it again.
 pub fn is_unlimited(route: &str) -> bool {
-    route.starts_with("/health/") || route.starts_with("/webhooks/")
+    ["/health/", "/webhooks/", "/internal/"]
+        .iter()
+        .any(|begin| route.starts_with(begin))
 }
 
 #[cfg(test)]

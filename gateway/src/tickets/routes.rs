@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
+use orchestrator::client::SagaDetail;
 use serde::Serialize;
 use tickets::pdf::{self, Page};
 use utoipa::ToSchema;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::store::{self, SoldSeat};
 use crate::app::App;
-use crate::bookings::routes::find;
+use crate::bookings::routes::{any_booking, find, no_booking};
 use crate::bookings::view::{Booking, BookingStatus};
 use crate::http::extract::PathId;
 use crate::money::Cents;
@@ -64,8 +65,11 @@ struct Order {
 
 impl Order {
     async fn of(app: &App, buyer: &Buyer, id: &str) -> Result<Order, Problem> {
-        let saga = find(app, buyer, id).await?;
-        let booking = Booking::current(&saga, &[]).ok_or_else(|| Problem::not_found("there is no such booking"))?;
+        Order::in_saga(app, &find(app, buyer, id).await?).await
+    }
+
+    async fn in_saga(app: &App, saga: &SagaDetail) -> Result<Order, Problem> {
+        let booking = Booking::current(saga, &[]).ok_or_else(|| Problem::not_found("there is no such booking"))?;
         if booking.status != BookingStatus::Confirmed {
             return Err(no_tickets());
         }
@@ -153,7 +157,41 @@ pub async fn list(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> R
     )
 )]
 pub async fn document(State(app): State<App>, buyer: Buyer, PathId(id): PathId) -> Result<Response, Problem> {
-    let order = Order::of(&app, &buyer, &id).await?;
+    print(&app, &Order::of(&app, &buyer, &id).await?).await
+}
+
+/// Print a booking's tickets for its mail: for workers of e-mail, who show a permit instead of a buyer's token.
+#[utoipa::path(
+    get,
+    path = "/internal/bookings/{bookingId}/tickets.pdf",
+    tag = "tickets",
+    params(
+        ("bookingId" = String, Path, description = "The booking's id"),
+        ("Authorization" = String, Header, description = "`Permit `, and the permit for this booking, by the secret that gateways and workers share"),
+    ),
+    responses(
+        (status = 200, description = "The document", body = Vec<u8>, content_type = "application/pdf"),
+        (status = 404, description = "There is no such booking, or the permit isn't good", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "It is not confirmed, or was given back (`refused`)", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn mailed(State(app): State<App>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, Problem> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Permit "));
+    let secret = app.options().internal_secret.as_ref();
+    let is_known = match (secret, given, id.parse::<Uuid>()) {
+        (Some(secret), Some(given), Ok(booking)) => tickets::is_permit(secret.expose(), booking, given),
+        _ => false,
+    };
+    if !is_known {
+        return Err(no_booking());
+    }
+    let saga = any_booking(&app, &id).await?.ok_or_else(no_booking)?;
+    print(&app, &Order::in_saga(&app, &saga).await?).await
+}
+
+async fn print(app: &App, order: &Order) -> Result<Response, Problem> {
     let event = events::get(app.pool(), &order.booking.event_id)
         .await?
         .ok_or_else(|| Problem::not_found("the booking's event is gone"))?;
@@ -170,7 +208,7 @@ pub async fn document(State(app): State<App>, buyer: Buyer, PathId(id): PathId) 
             seat: seat.seat_id.clone(),
             price: format!("{price} {}", event.currency.to_uppercase()),
             number: number.clone(),
-            code: order.code(&app, seat).await?,
+            code: order.code(app, seat).await?,
         });
     }
     let drawn = app.draw(move || pdf::render(&pages)).await;

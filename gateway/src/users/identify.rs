@@ -17,7 +17,8 @@ use crate::refunds::differences::DIFFERENCE_KEYS;
 use crate::webhooks::deliver::WEBHOOK_KEYS;
 
 /// How the keys begin under which schedules and accounts start their sagas: all keys are the engine's, which has one book for them.
-const OTHERS_KEYS: [&str; 9] = [
+const OTHERS_KEYS: [&str; 10] = [
+    workflows::tickets::alert::KEYS,
     orchestrator::schedules::KEYS,
     ACCOUNT_EVENT_KEYS,
     REFUND_KEYS,
@@ -85,7 +86,7 @@ impl Buyer {
                 Err(Problem::malformed(
                     "@Idempotency-Key",
                     "must not begin with `usr_`, `schedule/`, `account-event/`, `event-change/`, `refund/`, \
-                     `event-cancellation/`, `payment-difference/`, `webhook/`, `notification/` or `notification-receipt/`: those keys are \
+                     `event-cancellation/`, `payment-difference/`, `watch/`, `webhook/`, `notification/` or `notification-receipt/`: those keys are \
                      others'",
                 ))
             }

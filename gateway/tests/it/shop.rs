@@ -36,9 +36,13 @@ pub struct Answer {
 }
 
 /// Settings as the tests like them.
+/// What those are known by who mail tickets.
+pub const INTERNAL_SECRET: &str = "internal secret of the gateway's tests";
+
 pub fn options() -> gateway::Options {
     gateway::Options {
         webhook_secret: Some(gateway::Secret::new(WEBHOOK_SECRET)),
+        internal_secret: Some(gateway::Secret::new(INTERNAL_SECRET)),
         inbox_poll_interval: Duration::from_millis(10),
         inbox_retry_initial: Duration::from_millis(10),
         drain_time_limit: Duration::from_secs(1),

@@ -118,6 +118,49 @@ async fn tickets_are_printed() {
 }
 
 #[tokio::test]
+async fn tickets_are_printed_for_mails_by_a_permit_alone() {
+    let shop = shop::open().await;
+    let (saga, other) = (confirmed(&shop).await, shop.book().await);
+    let print = async |booking: SagaId, authorization: String| {
+        let path = format!("/internal/bookings/{booking}/tickets.pdf");
+        let request = shop.request(Method::GET, &path).header("authorization", authorization);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    };
+    let permit = |secret: &str, booking: SagaId| format!("Permit {}", tickets::permit(secret, booking.0));
+    let good = permit(shop::INTERNAL_SECRET, saga);
+    let (status, document) = print(saga, good.clone()).await;
+    assert_eq!(status, 200);
+    assert!(document.starts_with(b"%PDF-"));
+    // Another's permit, another secret, the secret itself, nothing.
+    for (booking, authorization) in [
+        (other, good.clone()),
+        (saga, permit("another secret", saga)),
+        (saga, format!("Permit {}", shop::INTERNAL_SECRET)),
+        (saga, good.replace("Permit", "Bearer")),
+        (saga, String::new()),
+    ] {
+        assert_eq!(print(booking, authorization).await.0, 404);
+    }
+    // It is not confirmed yet.
+    assert_eq!(print(other, permit(shop::INTERNAL_SECRET, other)).await.0, 409);
+    // Where nobody has said what the secret is, none is good.
+    let shop = shop::open_with(gateway::Options {
+        internal_secret: None,
+        ..shop::options()
+    })
+    .await;
+    let saga = confirmed(&shop).await;
+    let path = format!("/internal/bookings/{saga}/tickets.pdf");
+    for secret in ["", shop::INTERNAL_SECRET] {
+        let request = shop
+            .request(Method::GET, &path)
+            .header("authorization", permit(secret, saga));
+        assert_eq!(request.send().await.unwrap().status(), 404);
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_lets_in_one_and_once() {
     let shop = shop::open().await;
     let saga = confirmed(&shop).await;

@@ -50,11 +50,16 @@ struct TicketView {
 }
 
 async fn booking_of(shop: &Shop, visitor: &Visitor, id: &str) -> Result<Booking, Trouble> {
-    if !visitor.may_see(id) {
-        return Err(Trouble::NotFound("order"));
+    let hidden = || Trouble::NotFound("order");
+    if !visitor.may_ask(id) {
+        return Err(hidden());
     }
     let ask = Ask::get(format!("/bookings/{}", segment(id)));
-    shop.api.ask(&visitor.caller, ask).await.map_err(named("order"))
+    let booking: Booking = shop.api.ask(&visitor.caller, ask).await.map_err(named("order"))?;
+    if booking.guest && !visitor.knows(id) {
+        return Err(hidden());
+    }
+    Ok(booking)
 }
 
 /// Those of a confirmed order; none while there are none.

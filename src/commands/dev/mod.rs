@@ -70,6 +70,10 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
     let never = CancellationToken::new();
     let webhook_url = format!("{gateway}/webhooks/stripe");
     let (backing, mut settings) = Backing::start(&place, args.fresh, settings, &webhook_url, progress).await?;
+    settings.shop_gateway_url = gateway.clone();
+    settings
+        .internal_secret
+        .get_or_insert_with(|| Secret::new(&hex::encode(rand::random::<[u8; 32]>())));
     settings.operations.for_one_process();
     // Links in its mails lead to this gateway, and the printed token is good at this one.
     settings.shop_url = gateway.clone();

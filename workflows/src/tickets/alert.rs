@@ -21,6 +21,8 @@ pub const SCALE_OUT: &str = "scale_out";
 pub const QUEUE: &str = "scaling";
 /// Its activity.
 pub const SET: &str = "scaling.set";
+/// How the idempotency keys of both begin.
+pub const KEYS: &str = "watch/";
 /// The topic of alerts.
 pub const TOPIC: &str = "system.alert";
 
