@@ -332,6 +332,13 @@ fn payments_config(settings: &Settings) -> anyhow::Result<PaymentsConfig> {
     Ok(PaymentsConfig::new(key.reveal(), base_url))
 }
 
+/// Where the payment provider is, as `host:port`.
+pub fn payments_address(settings: &Settings) -> Option<String> {
+    let url = settings.stripe_base_url.as_deref().unwrap_or(STRIPE_URL);
+    let url = reqwest::Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
 /// Loads the demo event, unless it is there.
 pub async fn seed_demo(pool: &PgPool) -> anyhow::Result<()> {
     seats::seed::seed_demo_event(pool, &EventSeed::demo())

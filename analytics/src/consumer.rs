@@ -157,9 +157,16 @@ async fn clear_away(pool: &PgPool, days: &mut BTreeSet<NaiveDate>) {
     let minutes_before = now - chrono::Days::new(MINUTES_KEPT_DAYS);
     let cleared = async {
         let dropped = store::drop_days(pool, facts_before).await?;
-        let minutes = store::clear_minutes(pool, minutes_before, CLEARED_MAX).await?;
-        let active = store::clear_active(pool, minutes_before, CLEARED_MAX).await?;
-        Ok::<_, sqlx::Error>((dropped, minutes, active))
+        let (mut minutes, mut active) = (0, 0);
+        // A full batch means that there is more.
+        loop {
+            let some = store::clear_minutes(pool, minutes_before, CLEARED_MAX).await?;
+            let others = store::clear_active(pool, minutes_before, CLEARED_MAX).await?;
+            (minutes, active) = (minutes + some, active + others);
+            if some.max(others) < CLEARED_MAX.unsigned_abs() {
+                return Ok::<_, sqlx::Error>((dropped, minutes, active));
+            }
+        }
     };
     days.retain(|day| *day >= facts_before);
     match tokio::time::timeout(CLEAR_LIMIT, cleared).await {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::limits::{CENTS_MAX, FACTS_AHEAD_DAYS, FACTS_KEPT_DAYS, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
@@ -35,6 +35,9 @@ pub const TOPICS: [&str; 24] = [
     "notification.failed",
     "analytics.user-action",
 ];
+
+/// Facts about users themselves: of those it is kept that there were any, and whose; no address, no name, no device.
+const PERSONAL: &str = "user.";
 
 /// Something that happened, once.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +122,11 @@ impl Fact {
             currency: text("currency"),
             cents: cents.filter(|cents| (0..=CENTS_MAX).contains(cents)),
             took: took.and_then(|began| (at - began).to_std().ok()),
-            data,
+            data: if arrived.topic.starts_with(PERSONAL) {
+                Value::Object(Map::new())
+            } else {
+                data
+            },
         })
     }
 }
@@ -132,11 +139,22 @@ fn usable(text: &str) -> Option<String> {
 
 /// An object that Postgres takes: its `jsonb` knows no U+0000.
 fn payload(bytes: &[u8]) -> Option<Value> {
-    let has_null = bytes.windows(6).any(|part| part == br"\u0000");
-    if bytes.len() > PAYLOAD_BYTES_MAX || has_null {
+    if bytes.len() > PAYLOAD_BYTES_MAX {
         return None;
     }
-    serde_json::from_slice(bytes).ok().filter(Value::is_object)
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    (value.is_object() && !has_null(&value)).then_some(value)
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_null(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// When a booking began: its id has the time in it (RFC 9562, version 7).
@@ -176,6 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn an_escaped_backslash_before_u0000_is_a_text_like_any_other() {
+        let fact = read("a", "2026-11-24T11:59:02Z", br#"{"a":"\\u0000"}"#).unwrap();
+        assert_eq!(fact.data["a"], r"\u0000");
+    }
+
+    #[test]
+    fn of_a_users_own_facts_only_whose_they_are_is_kept() {
+        let payload = br#"{"userId":"usr_1","email":"ada@example.com","address":"192.0.2.1","userAgent":"Firefox"}"#;
+        let arrived = Arrived {
+            topic: "user.login",
+            id: Some("a"),
+            time: Some("2026-11-24T11:59:02Z"),
+            payload,
+        };
+        let fact = Fact::read(arrived, "2026-11-24T12:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(
+            (fact.user_id.as_deref(), fact.data.to_string()),
+            (Some("usr_1"), "{}".to_owned())
+        );
+    }
+
+    #[test]
     fn what_could_never_be_written_is_refused() {
         let (good, at) = (br#"{}"#.as_slice(), "2026-11-24T11:59:02Z");
         assert!(read("a", at, good).is_ok());
@@ -190,6 +230,7 @@ mod tests {
             ("a", at, b"", Refused::Payload),
             ("a", at, b"[]", Refused::Payload),
             ("a", at, br#"{"a":"\u0000"}"#, Refused::Payload),
+            ("a", at, br#"{"a":[{"\u0000":1}]}"#, Refused::Payload),
             ("a", at, br#"{"a":1e999999}"#, Refused::Payload),
             ("a", at, huge.as_bytes(), Refused::Payload),
         ] {

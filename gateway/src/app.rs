@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
+use crate::health::Found;
 use crate::limits::{DRAWINGS_MAX, VENUE_IMPORTS_MAX};
 use crate::options::Options;
 use crate::queue::Rooms;
@@ -48,9 +49,15 @@ struct Shared {
     venue_imports: Semaphore,
     inbox_wake: Notify,
     draining: CancellationToken,
+    found: Found,
 }
 
 impl App {
+    /// What was last found out about the dependencies.
+    pub fn found(&self) -> &Found {
+        &self.0.found
+    }
+
     /// The shared part of a gateway.
     pub fn new(options: Options, deps: Deps) -> App {
         App(Arc::new(Shared {
@@ -70,6 +77,7 @@ impl App {
             venue_imports: Semaphore::new(VENUE_IMPORTS_MAX),
             inbox_wake: Notify::new(),
             draining: CancellationToken::new(),
+            found: Found::default(),
         }))
     }
 

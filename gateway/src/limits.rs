@@ -253,6 +253,8 @@ pub const INBOX_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long a dependency may take to answer the readiness probe.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the outcome is good for: however many ask, dependencies are probed once in this time.
+pub const PROBED_FOR: Duration = Duration::from_secs(1);
 
 /// Characters of a confirmation number, at most: ours have fewer.
 pub const ORDER_NUMBER_CHARS_MAX: usize = 40;

@@ -29,6 +29,8 @@ pub struct Options {
     pub token_secret: Option<Secret>,
     /// What those are known by who mail tickets; none: they get none.
     pub internal_secret: Option<Secret>,
+    /// `host:port` of the payment provider, of whose health the gateway tells; none: it doesn't.
+    pub payments_address: Option<String>,
     /// Whether somebody may book without being logged in, under any id that is no registered user's.
     pub anonymous_bookings: bool,
     /// The workflow that publishes what happens to accounts and sends the mails about it.
@@ -78,6 +80,7 @@ impl Default for Options {
             webhook_tolerance: Duration::from_secs(5 * 60),
             token_secret: None,
             internal_secret: None,
+            payments_address: None,
             anonymous_bookings: true,
             account_workflow: workflows::tickets::account::NAME.to_owned(),
             refund_workflow: workflows::tickets::refund::NAME.to_owned(),

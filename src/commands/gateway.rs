@@ -9,7 +9,7 @@ use super::{analytics, shop};
 use crate::cli::{self, set};
 use crate::entrance::bind;
 use crate::settings::{Flags, Secret, Settings};
-use crate::{connect, shutdown};
+use crate::{connect, platform, shutdown};
 
 /// The flags as settings.
 pub fn flags(args: &cli::Gateway) -> Flags {
@@ -56,6 +56,7 @@ pub fn options(settings: &Settings) -> gateway::Options {
         mail_webhook_secret: secret(&settings.messaging.mail_webhook_secret),
         shop_url: settings.shop_url.clone(),
         token_secret: secret(&settings.token_secret),
+        payments_address: platform::payments_address(settings),
         internal_secret: secret(&settings.internal_secret),
         trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
         rates: settings.rates,

@@ -1,5 +1,6 @@
 //! What all routes have in common: unknown routes, outages, overload, headers, health, the API's description.
 
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -83,13 +84,47 @@ async fn without_the_engine_bookings_are_put_off() {
     assert_eq!(shop.get("/events").await.status, 200);
     let ready = shop.get("/health/ready").await;
     assert_eq!(
-        (ready.status.as_u16(), ready.json()["engine"].as_str()),
+        (
+            ready.status.as_u16(),
+            ready.json()["dependencies"]["engine"]["problem"].as_str()
+        ),
         (503, Some("not available"))
     );
     assert_eq!(shop.get("/health/live").await.status, 200);
     shop.engine.is_away.store(false, Ordering::SeqCst);
     assert_eq!(Answer::of(shop.booking(&wish())).await.status, 202);
-    assert_eq!(shop.get("/health/ready").await.status, 200);
+    testkit::eventually("it is ready again", LIMIT, async || {
+        shop.get("/health/ready").await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_dependency_says_how_it_is_and_a_payment_outage_alone_stops_nobody() {
+    let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = provider.local_addr().unwrap().to_string();
+    let shop = shop::open_with(gateway::Options {
+        payments_address: Some(address),
+        ..shop::options()
+    })
+    .await;
+    let ready = shop.get("/health/ready").await;
+    assert_eq!(
+        (ready.status.as_u16(), &ready.json()["degraded"]),
+        (200, &Value::Bool(false))
+    );
+    for dependency in ["database", "engine", "payments"] {
+        let found = &ready.json()["dependencies"][dependency];
+        assert_eq!(found["state"], "up", "{dependency}");
+        assert!(found["latencyMs"].is_number() && found["problem"].is_null(), "{found}");
+    }
+    drop(provider);
+    testkit::eventually("its absence is noticed", LIMIT, async || {
+        let ready = shop.get("/health/ready").await;
+        assert_eq!(ready.status, 200);
+        ready.json()["degraded"] == true && ready.json()["dependencies"]["payments"]["state"] == "down"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -106,7 +141,10 @@ async fn without_the_database_everything_is_put_off_and_nothing_crashes() {
     }
     let ready = shop.get("/health/ready").await;
     assert_eq!(
-        (ready.status.as_u16(), ready.json()["database"].as_str()),
+        (
+            ready.status.as_u16(),
+            ready.json()["dependencies"]["database"]["problem"].as_str()
+        ),
         (503, Some("not available"))
     );
     assert_eq!(shop.get("/health/live").await.status, 200);

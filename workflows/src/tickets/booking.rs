@@ -270,7 +270,7 @@ fn pay(durations: &Durations) -> Node {
         absent_codes: vec!["not_charged".to_owned()],
     };
     let failed = json!({
-        "bookingId": "=saga.id", "reason": "=error.code", "message": "=error.message",
+        "bookingId": "=saga.id", "eventId": "=input.eventId", "reason": "=error.code", "message": "=error.message",
         "retryable": "=error.retryable", "attempt": "=attempt",
     });
     Node::Step(Box::new(Step {
