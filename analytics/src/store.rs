@@ -224,6 +224,25 @@ pub async fn kinds<const N: usize>(
     }))
 }
 
+/// The events with the most bookings begun from `from` until before `to`, at most so many, and how many those are.
+pub async fn popular(
+    pool: &PgPool,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select event_id, sum(facts)::bigint as bookings from analytics.rollups
+         where step = 'minute' and since >= $1 and since < $2 and kind = 'booking.initiated' and event_id <> ''
+         group by event_id order by bookings desc, event_id limit $3",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
 /// How many users did something from `from` until before `to`, each counted once.
 pub async fn active_users(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select count(distinct user_id) from analytics.active_users where minute >= $1 and minute < $2")

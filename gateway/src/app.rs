@@ -13,6 +13,7 @@ use crate::health::Found;
 use crate::limits::{DRAWINGS_MAX, VENUE_IMPORTS_MAX};
 use crate::options::Options;
 use crate::queue::Rooms;
+use crate::reports::live::Live;
 use crate::tickets::Keys;
 use crate::users::Users;
 use crate::webhooks::Arrivals;
@@ -50,9 +51,15 @@ struct Shared {
     inbox_wake: Notify,
     draining: CancellationToken,
     found: Found,
+    live: Live,
 }
 
 impl App {
+    /// Who listens to the live figures.
+    pub fn live(&self) -> &Live {
+        &self.0.live
+    }
+
     /// What was last found out about the dependencies.
     pub fn found(&self) -> &Found {
         &self.0.found
@@ -65,6 +72,7 @@ impl App {
             availability: Availability::new(options.seat_listeners_max),
             users: Users::new(&options),
             ticket_keys: Keys::default(),
+            live: Live::new(options.metrics_listeners_max),
             drawings: Semaphore::new(DRAWINGS_MAX),
             options,
             deps,

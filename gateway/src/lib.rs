@@ -86,6 +86,7 @@ pub async fn serve_with(
     let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
     let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
     let mut chores = JoinSet::new();
+    chores.spawn(reports::live::run(app.clone(), shutdown.clone()));
     chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(AccountEvents::default(), app.clone(), shutdown.clone()));
     chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));

@@ -251,6 +251,19 @@ pub const INBOX_PURGE_MAX: i64 = 1_000;
 /// How often old webhook events are looked for.
 pub const INBOX_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// Listeners to the live figures, at most: each costs some kilobytes.
+pub const METRICS_LISTENERS_MAX: usize = 20_000;
+/// How often they are told.
+pub const METRICS_EVERY: Duration = Duration::from_secs(1);
+/// How often the analytics are asked for that.
+pub const METRICS_STORE_EVERY: Duration = Duration::from_secs(5);
+/// How long a listener may take to take one message: longer than a telephone is in a tunnel for.
+pub const METRICS_SEND_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes of what a listener may say: nothing of it is read.
+pub const METRICS_MESSAGE_BYTES_MAX: usize = 1_024;
+/// Events that are named as popular.
+pub const POPULAR_EVENTS_MAX: i64 = 5;
+
 /// How long a dependency may take to answer the readiness probe.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the outcome is good for: however many ask, dependencies are probed once in this time.

@@ -61,6 +61,8 @@ pub struct Options {
     pub booking_start_target: Duration,
     /// Listeners to seat changes at a time; above, 503.
     pub seat_listeners_max: usize,
+    /// Listeners to the live figures at a time; above, 503.
+    pub metrics_listeners_max: usize,
     /// How long a request may take beyond what it asked to wait; longer, 503.
     pub request_time_limit: Duration,
     /// How long requests in flight may take to finish once the gateway is told to stop.
@@ -97,6 +99,7 @@ impl Default for Options {
             bookings_in_work_max: crate::limits::BOOKINGS_IN_WORK_MAX,
             booking_start_target: crate::limits::BOOKINGS_START_TARGET,
             seat_listeners_max: crate::limits::SEAT_LISTENERS_MAX,
+            metrics_listeners_max: crate::limits::METRICS_LISTENERS_MAX,
             request_time_limit: Duration::from_secs(15),
             // Below Kubernetes' grace of 30 s.
             drain_time_limit: Duration::from_secs(25),

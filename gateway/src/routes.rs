@@ -183,6 +183,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(reports::routes::event))
         .routes(routes!(events::house::keep))
         .routes(routes!(events::house::release))
+        .routes(routes!(reports::live::metrics))
         .routes(routes!(queue::routes::join))
         .routes(routes!(queue::routes::live))
         .routes(routes!(users::accounts::register))

@@ -99,6 +99,12 @@ impl Gauge {
 }
 
 impl Admission {
+    /// How much of what is taken at a time is in work: 0 to 1.
+    pub fn load(&self) -> f64 {
+        let gauge = self.0.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        (gauge.in_work as f64 / gauge.limit.max(1.0)).min(1.0)
+    }
+
     /// At most `in_work_max` at a time, fewer where starts take longer than `target`.
     pub fn new(in_work_max: usize, target: Duration) -> Admission {
         let limit_max = in_work_max.clamp(1, Semaphore::MAX_PERMITS) as f64;

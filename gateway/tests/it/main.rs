@@ -7,6 +7,7 @@ mod bookings;
 mod engine;
 mod events;
 mod limits;
+mod live;
 mod notifications;
 mod organisers;
 mod overload;
