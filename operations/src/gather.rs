@@ -1,10 +1,11 @@
 //! The metrics that rules are about, each asked where it is known. One that can't be told is left out, and changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{TimeDelta, Utc};
 use sqlx::PgPool;
-use transport::{KafkaConfig, group_standing};
+use transport::{GroupAsker, KafkaConfig, TransportError};
 use workflows::protocol::tasks_topic;
 
 use crate::rules::Metric;
@@ -29,6 +30,26 @@ pub struct Sources {
     pub kafka: KafkaConfig,
     /// What workers' consumer groups begin with.
     pub group_prefix: String,
+    /// Who ask it.
+    pub askers: Askers,
+}
+
+/// One who asks for each consumer group, made when first needed: making one costs more than its question.
+#[derive(Clone, Default)]
+pub struct Askers {
+    known: Arc<Mutex<BTreeMap<String, GroupAsker>>>,
+}
+
+impl Askers {
+    fn of(&self, kafka: &KafkaConfig, group: &str, topic: &str) -> Result<GroupAsker, TransportError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = known.get(group) {
+            return Ok(asker.clone());
+        }
+        let asker = GroupAsker::new(kafka, group, topic)?;
+        known.insert(group.to_owned(), asker.clone());
+        Ok(asker)
+    }
 }
 
 /// What was found.
@@ -100,12 +121,12 @@ async fn queue_lag(sources: &Sources, targets: &Targets) -> Result<f64, String> 
             format!("{}{}", sources.group_prefix, target.queue()),
             tasks_topic(target.queue()),
         );
-        let standing = group_standing(&sources.kafka, &group, &topic)
-            .await
-            .map_err(|error| error.to_string())?;
-        let lag = standing
-            .lag
-            .ok_or_else(|| format!("Kafka does not say how far {group} is"))?;
+        let asker = sources.askers.of(&sources.kafka, &group, &topic);
+        let lag = match asker {
+            Ok(asker) => asker.lag().await,
+            Err(error) => Err(error),
+        }
+        .map_err(|error| error.to_string())?;
         metrics::gauge!("sagaline_operations_queue_lag", "queue" => target.queue().to_owned()).set(lag as f64);
         longest = longest.max(lag);
     }

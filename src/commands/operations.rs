@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::operations::gather::Sources;
+use ::operations::gather::{Askers, Sources};
 use ::operations::kubernetes::Kubernetes;
 use ::operations::processes::{Processes, Program};
 use ::operations::scaler::Scaler as _;
@@ -66,6 +66,7 @@ pub async fn watch(
         analytics: analytics::reader(settings)?,
         group_prefix: WorkerOptions::new(kafka.clone(), Vec::new()).group_prefix,
         kafka,
+        askers: Askers::default(),
     };
     let watching = watch::run(settings.operations.plan(), pool.clone(), sources, engine, stop.clone());
     match settings.operations.scaler {

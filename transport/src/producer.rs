@@ -136,16 +136,25 @@ impl Producer {
     ///
     /// The message is sent whether or not the future is polled.
     pub fn send(&self, message: Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
+        in_process::note_sending();
+        acknowledged(message.topic.clone(), self.enqueue(Cow::Owned(message)))
+    }
+
+    /// The same, for what nobody waits for: an in-process broker that rests goes on resting.
+    pub fn send_at_leisure(
+        &self,
+        message: Outgoing,
+    ) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
         acknowledged(message.topic.clone(), self.enqueue(Cow::Owned(message)))
     }
 
     /// The same, for a caller who keeps the message to send it again should this fail.
     pub fn send_copy(&self, message: &Outgoing) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
+        in_process::note_sending();
         acknowledged(message.topic.clone(), self.enqueue(Cow::Borrowed(message)))
     }
 
     fn enqueue(&self, message: Cow<'_, Outgoing>) -> Sent {
-        in_process::note_sending();
         let mut queue = self.lock();
         if queue.overflow.is_empty() {
             match queue.try_send(&message, &self.shared.config) {

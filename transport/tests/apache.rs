@@ -7,7 +7,7 @@ mod common;
 use common::message;
 use rdkafka::Message;
 use transport::apache::{ApacheKafka, available};
-use transport::{BrokerKind, GroupConsumer, Producer, ensure_topics};
+use transport::{BrokerKind, GroupAsker, GroupConsumer, Producer, ensure_topics};
 
 const TOPIC: &str = "sagaline.tasks.test";
 
@@ -27,6 +27,8 @@ async fn messages_and_commits_survive_a_kill_and_end_with_the_data() {
     for n in 0..10 {
         producer.send(message(TOPIC, 0, n)).await.unwrap();
     }
+    let asker = GroupAsker::new(&config, "group", TOPIC).unwrap();
+    assert_eq!(asker.lag().await.unwrap(), 10);
     let consumer = GroupConsumer::new(&config, BrokerKind::Kafka, "group", &[TOPIC]).unwrap();
     for n in 0..5 {
         let received = consumer.recv().await.unwrap();
@@ -35,6 +37,7 @@ async fn messages_and_commits_survive_a_kill_and_end_with_the_data() {
         consumer.complete(ticket);
     }
     consumer.close().await;
+    assert_eq!(asker.lag().await.unwrap(), 5);
 
     kafka.kill();
     let waiting = producer.send(message(TOPIC, 0, 10));

@@ -11,7 +11,8 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use rdkafka::Message;
 use tokio::time::timeout;
 use transport::{
-    BrokerKind, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets, ensure_topics,
+    BrokerKind, GroupAsker, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets,
+    ensure_topics,
 };
 
 const TOPIC: &str = "sagaline.tasks.test";
@@ -125,6 +126,38 @@ async fn an_outage_delays_and_loses_nothing() {
         let message = consumer.recv().await.unwrap();
         assert_eq!(message.payload().unwrap(), n.to_string().as_bytes());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_group_is_behind_is_asked_again_and_again() {
+    let broker = InProcessBroker::start(3).unwrap();
+    let config = broker.config("test");
+    ensure_topics(&config, &[TOPIC.to_owned()]).await.unwrap();
+    let asker = GroupAsker::new(&config, "group", TOPIC).unwrap();
+    assert_eq!(asker.lag().await.unwrap(), 0);
+    let producer = Producer::new(&config).unwrap();
+    // The third partition stays empty.
+    for n in 0..9 {
+        producer.send_at_leisure(message(TOPIC, n % 2, n)).await.unwrap();
+    }
+    assert_eq!(asker.lag().await.unwrap(), 9);
+    let consumer = GroupConsumer::new(&config, BrokerKind::InProcess, "group", &[TOPIC]).unwrap();
+    for _ in 0..9 {
+        let received = consumer.recv().await.unwrap();
+        consumer.complete(consumer.take(&received, 1).unwrap());
+    }
+    consumer.close().await;
+    assert_eq!(asker.lag().await.unwrap(), 0);
+    producer.send(message(TOPIC, 2, 9)).await.unwrap();
+    assert_eq!(asker.lag().await.unwrap(), 1);
+    // Nobody answers: that is said, and the next question is answered again.
+    broker.set_down(true).unwrap();
+    asker.lag().await.unwrap_err();
+    broker.set_down(false).unwrap();
+    let answered = async { while !matches!(asker.lag().await, Ok(1)) {} };
+    timeout(Duration::from_secs(30), answered)
+        .await
+        .expect("it is never answered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

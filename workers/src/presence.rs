@@ -109,7 +109,7 @@ async fn send(notice: &mut WorkerNotice, options: &WorkerOptions, in_hand: &InHa
         headers: Vec::new(),
         payload,
     };
-    if let Err(error) = producer.send(message).await {
+    if let Err(error) = producer.send_at_leisure(message).await {
         tracing::debug!(%error, "a sign of life was not delivered; the next one will be");
     }
 }
