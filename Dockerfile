@@ -8,7 +8,7 @@ COPY . .
 # The registry and the build output are kept between builds of the image; the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin sagaline && cp target/release/sagaline /sagaline
+    cargo build --profile dist --locked --bin sagaline && cp target/dist/sagaline /sagaline
 
 FROM debian:bookworm-slim
 # curl is for the health checks.
