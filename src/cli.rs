@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    campaign, control, door_pass, operator, organiser, places, saga, schedule, template, trail, workflow,
+    campaign, control, demo, door_pass, operator, organiser, places, saga, schedule, template, trail, workflow,
 };
 use crate::logging::LogFormat;
 use crate::output::Output;
@@ -90,6 +90,9 @@ pub enum Command {
     /// Look at messages to buyers.
     #[command(subcommand)]
     Template(template::Template),
+    /// Bring life into a running platform, for whoever looks at it.
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
     /// Repair many sagas at once: frozen, dry-run, a canary first, stopped by itself.
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),

@@ -200,6 +200,21 @@ impl Dev {
         assert_eq!(confirmed.status(), 204);
     }
 
+    /// `sagaline demo traffic` brings buyers, some of whom buy.
+    async fn demo_traffic_buys(&self) {
+        let traffic = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"))
+            .args([
+                "demo", "traffic", "--rate", "10", "--for", "5s", "--output", "json", "--shop",
+            ])
+            .arg(self.url("gateway"))
+            .output();
+        let done = traffic.await.unwrap();
+        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let of = |what: &str| told[what].as_u64().unwrap();
+        assert!(done.status.success() && of("failed") == 0, "{told}");
+        assert!(of("bought") + of("gave_back") > 0 && of("looked") > 0, "{told}");
+    }
+
     async fn until_confirmed(&self, id: &str) {
         eventually("the booking is confirmed", BOOKING_LIMIT, async || {
             self.booking(id).await["status"] == "confirmed"
@@ -301,6 +316,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
 
     dev.demo_buyer_books_and_somebody_registers().await;
     dev.demo_organiser_sells().await;
+    dev.demo_traffic_buys().await;
 
     // The plug is pulled while another booking waits for the bank.
     let (status, second) = dev.book(&["A17", "A18"], 800.00, SLOW_BANK, 0).await;

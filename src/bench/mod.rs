@@ -12,7 +12,7 @@ mod load;
 mod memory;
 mod processes;
 mod report;
-mod rush;
+pub mod rush;
 mod saga;
 mod stage;
 

@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod control;
+pub mod demo;
 pub mod door_pass;
 pub mod operator;
 pub mod organiser;
@@ -68,6 +69,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         | Command::Stuck(_)
         | Command::Queue(_)
         | Command::Template(_)
+        | Command::Demo(_)
         | Command::Settings
         | Command::Completions { .. } => COMMAND_LOG,
     };
@@ -80,6 +82,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Settings => settings::run(&global),
         Command::Template(command) => template::run(&command),
+        Command::Demo(command) => runtime()?.block_on(demo::run(&global, &command)),
         Command::Migrate(args) => {
             let settings = load(&global, args.database.flags())?;
             runtime()?.block_on(migrate::run(args, settings))

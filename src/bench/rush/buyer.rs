@@ -128,6 +128,16 @@ impl Crowd {
 }
 
 impl Buyer {
+    /// How many seats.
+    pub fn wanted(&self) -> u32 {
+        self.wanted
+    }
+
+    /// Somewhere between 0 and 1: what else there is to decide.
+    pub fn whim(&mut self) -> f64 {
+        self.random.random()
+    }
+
     /// Some of the seats that are said to be free; fewer than wanted if there are no more.
     pub fn next_wish(&mut self, free: &[u32]) -> Vec<u32> {
         free.sample(&mut self.random, self.wanted as usize).copied().collect()

@@ -1,7 +1,7 @@
 //! `sagaline bench rush`: an on-sale with far more buyers than seats, through every real process, and an audit of it.
 
 mod audit;
-mod buyer;
+pub mod buyer;
 mod caller;
 mod calling_off;
 mod ledger;

@@ -23,6 +23,9 @@ use place::Place;
 use report::{Progress, Ready};
 use services::{Listeners, Services};
 
+/// Who is on this machine.
+const LOOPBACK: &str = "127.0.0.0/8,::1";
+
 /// Runs until told to stop.
 pub async fn run(global: &Global, args: cli::Dev, settings: Settings) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
@@ -75,6 +78,10 @@ async fn start(args: &cli::Dev, settings: &Settings, progress: &Progress) -> any
         .internal_secret
         .get_or_insert_with(|| Secret::new(&hex::encode(rand::random::<[u8; 32]>())));
     settings.operations.for_one_process();
+    // Whoever is on this machine may say where they come from: `demo traffic` sends buyers from everywhere.
+    if args.listen.is_loopback() && settings.trusted_proxies.is_none() {
+        settings.trusted_proxies = Some(LOOPBACK.parse().map_err(anyhow::Error::msg)?);
+    }
     // Links in its mails lead to this gateway, and the printed token is good at this one.
     settings.shop_url = gateway.clone();
     settings
