@@ -29,7 +29,7 @@ const TURN: Duration = Duration::from_millis(20);
 /// The same while it rests, so how late it wakes up at most.
 const TURN_RESTING: Duration = Duration::from_millis(100);
 /// With nothing sent for so long, a broker that may rests.
-const REST_AFTER: Duration = Duration::from_secs(5);
+const REST_AFTER: Duration = Duration::from_secs(2);
 /// How late a resting broker answers, and so how late the first message after a rest may come.
 const REST_DELAY: Duration = Duration::from_millis(400);
 /// How long the broker's first sign of life may take.
