@@ -143,7 +143,7 @@ pub const CAMPAIGNS_PER_RUNNER: i64 = 8;
 /// How often campaigns are looked at while one runs: people watch.
 pub const CAMPAIGN_TICK: Duration = Duration::from_millis(200);
 /// How often a runner without a campaign looks for one.
-pub const CAMPAIGN_IDLE_TICK: Duration = Duration::from_secs(1);
+pub const CAMPAIGN_IDLE_TICK: Duration = Duration::from_secs(2);
 /// Commands given at once: a part of one engine batch.
 pub const CAMPAIGN_SEND_MAX: u32 = 250;
 /// Items a second, at most.

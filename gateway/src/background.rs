@@ -17,7 +17,14 @@ pub enum Next {
     AtOnce,
     /// A pause, which being woken ends.
     Pause(Duration),
+    /// The same, as there was nothing to do: looks that find nothing one after the other come ever more seldom.
+    Idle(Duration),
 }
+
+/// So many looks in a row that find nothing are made at their usual pace.
+const IDLE_LOOKS: u32 = 10;
+/// After those a pause is so many times as long. What this process knows of wakes it; what only the table knows of comes so much later.
+const IDLE_PAUSES: u32 = 3;
 
 /// Something to be done again and again.
 pub trait Chore: Send {
@@ -47,13 +54,23 @@ pub trait Chore: Send {
 pub async fn run<C: Chore>(mut chore: C, app: App, shutdown: CancellationToken) {
     // Said once per outage, not once per second.
     let mut is_failing = false;
+    let mut idle_looks = 0_u32;
     while !shutdown.is_cancelled() {
         let pause = match chore.work(&app).await {
             Ok(next) => {
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(chore = C::NAME, "it goes on again");
                 }
-                let Next::Pause(pause) = next else { continue };
+                idle_looks = if matches!(next, Next::Idle(_)) {
+                    idle_looks.saturating_add(1)
+                } else {
+                    0
+                };
+                let pause = match next {
+                    Next::AtOnce => continue,
+                    Next::Idle(pause) if idle_looks > IDLE_LOOKS => pause * IDLE_PAUSES,
+                    Next::Pause(pause) | Next::Idle(pause) => pause,
+                };
                 chore.rest(&app, &shutdown).await;
                 pause
             }

@@ -248,6 +248,8 @@ pub const INBOX_BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
 pub const INBOX_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Old webhook events deleted at a time, so that no delete runs long.
 pub const INBOX_PURGE_MAX: i64 = 1_000;
+/// How often those that wait are counted, for the metrics.
+pub const INBOX_COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How often old webhook events are looked for.
 pub const INBOX_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 

@@ -48,7 +48,7 @@ pub async fn tell_due<O: Outbox>(outbox: &O, app: &App) -> Result<Next, sqlx::Er
         Ok(_) | Err(_) => Next::AtOnce,
     };
     if due.is_empty() {
-        return Ok(next);
+        return Ok(Next::Idle(app.options().inbox_poll_interval));
     }
     let tries = due.into_iter().map(|row| async {
         let told = tell(outbox, app, &row).await;

@@ -28,6 +28,13 @@ pub trait EngineClient: Send + Sync {
     /// `wait`, answers once the saga has settled, or with its state when the time is up.
     async fn start(&self, request: StartRequest) -> Result<Started, ClientError>;
 
+    /// The same, for who only wants to know how it went: it costs the engine less.
+    async fn start_brief(&self, request: StartRequest) -> Result<StartedBrief, ClientError> {
+        let Started { saga, replayed } = self.start(request).await?;
+        let saga = SagaBrief::from(&saga);
+        Ok(StartedBrief { saga, replayed })
+    }
+
     /// Starts up to [`BULK_STARTS_MAX`] sagas in one batch; one answer each, in their order. `wait` is not heeded.
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError>;
 

@@ -1,4 +1,4 @@
-//! The database's clock, without a round trip: its offset to this process's monotonic clock is measured each second.
+//! The database's clock, without a round trip: its offset to this process's monotonic clock is measured every few seconds.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use workflows::ids::Timestamp;
 
 /// How often the offset is measured: crystals drift by less than a millisecond in that time.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+const SYNC_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Gives the database's time; never goes back.
 #[derive(Debug)]

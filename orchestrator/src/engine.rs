@@ -11,6 +11,7 @@ use transport::KafkaConfig;
 use uuid::Uuid;
 use workflows::event::{CommandEvent, Event, Signal};
 use workflows::ids::{SagaId, Timestamp};
+use workflows::json_bytes;
 use workflows::limits::PAYLOAD_BYTES_MAX;
 
 use crate::batcher::{self, Shell};
@@ -25,9 +26,7 @@ use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
 use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
 use crate::outbox::{Producers, Publisher};
 use crate::presence::{self, Presence};
-use crate::requests::{
-    Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, json_bytes, request_hash,
-};
+use crate::requests::{Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, request_hash};
 use crate::store::reads::SagaRecord;
 use crate::waiters::{Reached, Waiters};
 use crate::{housekeeping, results, store, timers, topics};

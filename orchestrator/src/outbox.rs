@@ -72,6 +72,10 @@ struct Rows {
     acknowledged: Vec<Uuid>,
     /// Every message was handed to the broker; the acknowledgements are still to come.
     on_their_way: usize,
+    /// How often a row of ours may have come to be in the table without being in hand.
+    left_behind: u64,
+    /// As many of those the sweep has seen to; while there are no more it looks seldom.
+    swept: u64,
 }
 
 impl Publisher {
@@ -114,7 +118,9 @@ impl Publisher {
 
     /// The row was not committed, or won't be published from here; if it is there, the sweep does it.
     pub(crate) fn abandon(&self, row: Uuid) {
-        self.lock().in_hand.remove(&row);
+        let mut rows = self.lock();
+        rows.in_hand.remove(&row);
+        rows.left_behind += 1;
     }
 
     /// Sends a committed row's messages, tasks and facts each in order, behind all of their kind that were sent before.
@@ -141,6 +147,7 @@ impl Publisher {
                 None => rows.acknowledged.push(row),
                 Some(error) => {
                     rows.in_hand.remove(&row);
+                    rows.left_behind += 1;
                     metrics::counter!("sagaline_outbox_failures_total").increment(1);
                     tracing::warn!(%error, messages = failed.len(), outbox = %row, "messages were not published; they will be sent again");
                 }
@@ -192,8 +199,17 @@ impl Publisher {
             metrics::gauge!("sagaline_outbox_rows").set(rows as f64);
             metrics::gauge!("sagaline_outbox_age_seconds").set(age_s);
         }
-        let in_hand: Vec<Uuid> = self.lock().in_hand.iter().copied().collect();
+        let (in_hand, left_behind): (Vec<Uuid>, u64) = {
+            let rows = self.lock();
+            if rows.left_behind == rows.swept && !orphans_too {
+                return Ok(());
+            }
+            (rows.in_hand.iter().copied().collect(), rows.left_behind)
+        };
         let rows = store::outbox::own_rows(pool, self.instance, &in_hand, OUTBOX_SWEEP_ROWS_MAX).await?;
+        if (rows.len() as i64) < OUTBOX_SWEEP_ROWS_MAX {
+            self.lock().swept = left_behind;
+        }
         for row in rows {
             // A batch may have been committed since the look at what is in hand; it was in hand before its commit.
             if !self.lock().in_hand.insert(row.id) {

@@ -80,25 +80,23 @@ pub(crate) struct Plan {
 
 /// Applies a batch's items, saga by saga in the order of their ids, each saga's items in the order in which they came.
 pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>) -> Plan {
-    let mut groups: BTreeMap<SagaId, Vec<usize>> = BTreeMap::new();
-    for (index, item) in items.iter().enumerate() {
-        groups.entry(item.saga()).or_default().push(index);
-    }
+    let mut places: Vec<(SagaId, usize)> = items.iter().map(Item::saga).zip(0..).collect();
+    places.sort_unstable();
     let mut planner = Planner {
         lookups,
         around,
         write: BatchWrite::default(),
         messages: Messages::new(around.routing, around.event_source),
         answers: items.iter().map(|_| None).collect(),
-        after: Vec::with_capacity(groups.len()),
+        after: Vec::with_capacity(places.len()),
         recheck: Vec::new(),
         stray_timers: Vec::new(),
         keys: BTreeMap::new(),
         signals: HashSet::new(),
         transitions: HashMap::new(),
     };
-    for (saga, indexes) in groups {
-        planner.saga(saga, indexes.into_iter().map(|index| (index, &items[index])));
+    for group in places.chunk_by(|a, b| a.0 == b.0) {
+        planner.saga(group[0].0, group.iter().map(|(_, index)| (*index, &items[*index])));
     }
     planner.finish()
 }

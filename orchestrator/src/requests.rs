@@ -75,7 +75,7 @@ pub enum SignalReceipt {
 
 /// Checks what a caller says of a new saga; gives the size of its input.
 pub(crate) fn check_start(new: &NewSaga) -> Result<usize, EngineError> {
-    let bytes = json_bytes(&new.input);
+    let bytes = workflows::json_bytes(&new.input);
     if bytes > INPUT_BYTES_MAX {
         return Err(EngineError::invalid(
             "/input",
@@ -116,22 +116,6 @@ pub(crate) fn check_text(pointer: &str, text: &str, needed: bool) -> Result<(), 
         return Err(EngineError::invalid(pointer, "must not contain U+0000"));
     }
     Ok(())
-}
-
-/// The size of a value as compact JSON, without making the text.
-pub(crate) fn json_bytes(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
 
 /// What must be the same when an idempotency key is used again.

@@ -47,8 +47,9 @@ pub const KEYS: &str = "schedule/";
 /// Fires schedules until `stop`. Run one in each orchestrator process; they share the work.
 pub async fn run(engine: Engine, stop: CancellationToken) {
     let mut purged_at = Instant::now();
+    let mut busy = true;
     loop {
-        if let Err(error) = tick(&engine, LEASE).await {
+        if busy && let Err(error) = tick(&engine, LEASE).await {
             tracing::warn!(%error, "schedules could not be looked at; trying again");
         }
         if purged_at.elapsed() >= PURGE_INTERVAL {
@@ -57,9 +58,15 @@ pub async fn run(engine: Engine, stop: CancellationToken) {
                 tracing::warn!(%error, "old firings were not forgotten");
             }
         }
-        let wait = match store::next_due_in(engine.pool()).await {
-            Ok(Some(wait)) => wait.clamp(Duration::from_millis(10), POLL_MAX),
-            Ok(None) | Err(_) => POLL_MAX,
+        // Most looks find nothing: one statement says so.
+        let wait;
+        (busy, wait) = match store::look(engine.pool()).await {
+            Ok((busy, due_in)) => {
+                let wait = due_in.map_or(POLL_MAX, |wait| wait.clamp(Duration::from_millis(10), POLL_MAX));
+                // What is due by then is found by whoever looks then.
+                (busy || wait < POLL_MAX, wait)
+            }
+            Err(_) => (true, POLL_MAX),
         };
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;

@@ -17,8 +17,8 @@ use workflows::state::Status;
 use super::client::Connection;
 use super::report::quantile_ms;
 
-/// Wait for the outcome for as long as the API allows.
-const PREFER: &str = "wait=60";
+/// Wait for the outcome for as long as the API allows, and tell nothing else.
+const PREFER: &str = "wait=60, return=minimal";
 /// No saga of the benchmark takes this long unless something is broken.
 const SAGA_TIME_MAX: Duration = Duration::from_secs(120);
 /// Callers that have a connection each. Both ends need a file for each, and many systems allow a process 20,000.

@@ -11,6 +11,7 @@ use cel::{Context, Env, IdedExpr, Program};
 use serde_json::{Map, Value};
 
 use crate::limits::{EXPRESSION_CHARS_MAX, EXPRESSION_MACRO_DEPTH_MAX, PAYLOAD_BYTES_MAX};
+use crate::size::json_bytes;
 
 /// The variables of every expression.
 const ROOTS: [&str; 6] = ["input", "steps", "saga", "signals", "error", "attempt"];
@@ -167,7 +168,7 @@ fn within_size(source: &str, value: Value) -> Result<Value, String> {
     // Only composed values can be large; an upper bound without encoding the small ones.
     let large = match &value {
         Value::String(text) => text.len() > PAYLOAD_BYTES_MAX,
-        Value::Array(_) | Value::Object(_) => value.to_string().len() > PAYLOAD_BYTES_MAX,
+        Value::Array(_) | Value::Object(_) => json_bytes(&value) > PAYLOAD_BYTES_MAX,
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     };
     if large {

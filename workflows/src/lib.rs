@@ -16,10 +16,12 @@ mod advance;
 mod compile;
 mod expr;
 mod retry;
+mod size;
 mod view;
 
 pub mod tickets;
 
 pub use advance::{Applied, Refused, Transition, advance, apply, rebuild, replay, start};
 pub use compile::{Compiled, Problem};
+pub use size::json_bytes;
 pub use view::{SagaView, StepView, view};

@@ -1,6 +1,8 @@
 //! What orchestrator and workers say to each other over Kafka (docs/protocol.md): JSON envelopes of
 //! up to [`ENVELOPE_ITEMS_MAX`] tasks or results.
 
+mod result;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -122,13 +124,13 @@ pub enum Outcome {
     Heartbeat {},
 }
 
-/// A worker's answer to one task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A worker's answer to one task. In JSON, the outcome's fields stand beside the token.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
 pub struct TaskResult {
     /// The task's token.
     pub token: Token,
     /// What came of it.
-    #[serde(flatten)]
+    #[schemars(flatten)]
     pub outcome: Outcome,
 }
 

@@ -41,7 +41,7 @@ impl Chore for Messages {
         let due = messages::claim(app.pool(), NOTIFICATIONS_BATCH_MAX, NOTIFICATIONS_LEASE).await?;
         let pause = Next::Pause(app.options().inbox_poll_interval);
         if due.is_empty() {
-            return Ok(pause);
+            return Ok(Next::Idle(app.options().inbox_poll_interval));
         }
         let started = match app.engine().start_bulk(due.iter().map(request).collect()).await {
             Ok(started) => started,

@@ -44,11 +44,11 @@ impl Chore for CalledOff {
 
     async fn work(&self, app: &App) -> Result<Next, sqlx::Error> {
         let began = Instant::now();
-        Ok(Next::Pause(match take_up(app).await? {
-            0 => CANCELLATION_IDLE,
+        Ok(match take_up(app).await? {
+            0 => Next::Idle(CANCELLATION_IDLE),
             // So many a second at the most: the rest of the shop goes on.
-            _ => CANCELLATION_BATCH_EVERY.saturating_sub(began.elapsed()),
-        }))
+            _ => Next::Pause(CANCELLATION_BATCH_EVERY.saturating_sub(began.elapsed())),
+        })
     }
 
     async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {

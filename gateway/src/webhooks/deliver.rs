@@ -19,8 +19,8 @@ use super::{Concern, concern};
 use crate::app::App;
 use crate::background::{Chore, Next, Seldom, backoff};
 use crate::limits::{
-    INBOX_BACKOFF_MAX, INBOX_BATCH_MAX, INBOX_CONCURRENCY, INBOX_LEASE, INBOX_PATIENCE, INBOX_PURGE_EVERY,
-    INBOX_PURGE_MAX, INBOX_RETENTION,
+    INBOX_BACKOFF_MAX, INBOX_BATCH_MAX, INBOX_CONCURRENCY, INBOX_COUNT_EVERY, INBOX_LEASE, INBOX_PATIENCE,
+    INBOX_PURGE_EVERY, INBOX_PURGE_MAX, INBOX_RETENTION,
 };
 use crate::store::inbox::{self, Due, Outcome, Settled};
 
@@ -30,12 +30,14 @@ pub const WEBHOOK_KEYS: &str = "webhook/";
 /// The inbox's chore.
 pub struct Delivery {
     purge: Seldom,
+    count: Seldom,
 }
 
 impl Default for Delivery {
     fn default() -> Self {
         Delivery {
             purge: Seldom::every(INBOX_PURGE_EVERY),
+            count: Seldom::every(INBOX_COUNT_EVERY),
         }
     }
 }
@@ -46,6 +48,7 @@ impl Chore for Delivery {
     async fn work(&self, app: &App) -> Result<Next, sqlx::Error> {
         // A full batch means that more is likely waiting.
         Ok(match deliver_due(app).await? {
+            0 => Next::Idle(app.options().inbox_poll_interval),
             count if count as i64 >= INBOX_BATCH_MAX => Next::AtOnce,
             _ => Next::Pause(app.options().inbox_poll_interval),
         })
@@ -54,6 +57,9 @@ impl Chore for Delivery {
     async fn rest(&mut self, app: &App, _shutdown: &CancellationToken) {
         if self.purge.is_due() {
             purge(app).await;
+        }
+        if self.count.is_due() {
+            count(app).await;
         }
     }
 
@@ -74,9 +80,15 @@ pub async fn deliver_due(app: &App) -> Result<usize, sqlx::Error> {
             .await;
         inbox::settle(app.pool(), &settled).await?;
     }
-    let waiting = inbox::count_waiting(app.pool()).await?;
-    metrics::gauge!("sagaline_gateway_inbox_waiting").set(waiting as f64);
     Ok(count)
+}
+
+/// Shows how many events wait.
+async fn count(app: &App) {
+    match inbox::count_waiting(app.pool()).await {
+        Ok(waiting) => metrics::gauge!("sagaline_gateway_inbox_waiting").set(waiting as f64),
+        Err(error) => tracing::debug!(%error, "the webhook inbox could not be counted; will try again"),
+    }
 }
 
 async fn deliver(app: &App, event: Due) -> Settled {

@@ -31,6 +31,10 @@ pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T,
 
 /// JSON text as `T`, whatever its media type says.
 pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Keeping track of the place costs as much as reading does, and is only wanted of what can't be read.
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = from_deserializer(&mut deserializer)?;
     deserializer
@@ -245,20 +249,27 @@ pub fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 /// `Prefer: wait=<seconds>` (RFC 7240), capped; other preferences are passed over, as the RFC wants it.
 pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
-    let preferences = headers
-        .get_all("prefer")
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut each = preferences.flat_map(|line| line.split(',')).map(str::trim);
-    let seconds = each.find_map(|preference| {
-        let (name, value) = preference.split_once('=')?;
-        let value = value.split(';').next()?.trim().trim_matches('"');
-        name.trim()
-            .eq_ignore_ascii_case("wait")
-            .then(|| value.parse::<u64>().ok())
-            .flatten()
-    })?;
+    let seconds = preferences(headers)
+        .filter(|(name, _)| name.eq_ignore_ascii_case("wait"))
+        .find_map(|(_, value)| value.parse::<u64>().ok())?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
+}
+
+/// `Prefer: return=minimal` (RFC 7240): an answer that says no more than it must.
+pub fn prefer_minimal(headers: &HeaderMap) -> bool {
+    preferences(headers).any(|(name, value)| name.eq_ignore_ascii_case("return") && value == "minimal")
+}
+
+/// Each preference that has a value, without parameters.
+fn preferences(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.get_all("prefer").into_iter();
+    let each = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    each.filter_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        Some((name.trim(), value.split(';').next()?.trim().trim_matches('"')))
+    })
 }
 
 /// `If-Match: "<seq>"`; none or `*`: any.

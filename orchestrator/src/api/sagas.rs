@@ -13,7 +13,7 @@ use super::extract::{self, Params, SagaPath};
 use super::problem::{ApiError, ProblemDetails};
 use super::{BULK_BODY_BYTES_MAX, Items, Ops, SINGLE_BODY_BYTES_MAX};
 use crate::client::{
-    ClientError, JOURNAL_PAGE_MAX, ListFilter, SagaDetail, SignalReceipt, StartRequest, Started, Until,
+    ClientError, JOURNAL_PAGE_MAX, ListFilter, SagaDetail, SignalReceipt, StartRequest, Started, StartedBrief, Until,
 };
 
 /// What came of a bulk start, in the order of the request.
@@ -104,12 +104,12 @@ fn started_status(replayed: bool) -> StatusCode {
 }
 
 /// A saga with its sequence number as ETag.
-fn tagged(status: StatusCode, saga: &SagaDetail) -> Result<Response, ApiError> {
+fn tagged(status: StatusCode, saga: &impl Serialize, seq: u64) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(saga).map_err(|error| ClientError::Unavailable {
         message: error.to_string(),
     })?;
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", saga.view.seq)) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{seq}\"")) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     Ok(response)
@@ -122,7 +122,7 @@ fn tagged(status: StatusCode, saga: &SagaDetail) -> Result<Response, ApiError> {
 #[utoipa::path(post, path = "/v1/sagas", tag = "sagas",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same saga"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer once settled, at most N (60) seconds later"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer once settled, at most N (60) seconds later; `return=minimal`: with `id`, `status` and `seq` alone"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context")),
     request_body(content = ref("#/components/schemas/StartBody"), content_type = "application/json"),
     responses(
@@ -145,19 +145,33 @@ pub async fn start(State(ops): State<Ops>, headers: HeaderMap, body: Bytes) -> R
     request.traceparent = extract::traceparent(&headers);
     request.wait = extract::prefer_wait(&headers);
     let waited = request.wait.is_some();
+    let minimal = extract::prefer_minimal(&headers);
 
-    let Started { saga, replayed } = ops.client.start(request).await?;
-    let mut response = tagged(started_status(replayed), &saga)?;
+    let (mut response, id, replayed) = if minimal {
+        let StartedBrief { saga, replayed } = ops.client.start_brief(request).await?;
+        (tagged(started_status(replayed), &saga, saga.seq)?, saga.id, replayed)
+    } else {
+        let Started { saga, replayed } = ops.client.start(request).await?;
+        (
+            tagged(started_status(replayed), &saga, saga.view.seq)?,
+            saga.id,
+            replayed,
+        )
+    };
     let answer = response.headers_mut();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/sagas/{}", saga.id)) {
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/sagas/{id}")) {
         answer.insert(header::LOCATION, location);
     }
     if replayed {
         answer.insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
-    if waited {
-        answer.insert("preference-applied", HeaderValue::from_static("wait"));
-    }
+    let applied = match (waited, minimal) {
+        (true, true) => "wait, return=minimal",
+        (true, false) => "wait",
+        (false, true) => "return=minimal",
+        (false, false) => return Ok(response),
+    };
+    answer.insert("preference-applied", HeaderValue::from_static(applied));
     Ok(response)
 }
 
@@ -238,7 +252,7 @@ pub async fn get(
     {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    tagged(StatusCode::OK, &found)
+    tagged(StatusCode::OK, &found, found.view.seq)
 }
 
 /// Sagas, newest first, a page at a time.
@@ -366,7 +380,7 @@ pub async fn command(
     let event: CommandEvent = extract::json(&headers, &body)?;
     refuse_unknown_fields(&event.command, &body)?;
     let saga = ops.client.command_at(saga, event, expected).await?;
-    tagged(StatusCode::OK, &saga)
+    tagged(StatusCode::OK, &saga, saga.view.seq)
 }
 
 /// Serde can't refuse unknown fields of a flattened enum, so it is done here: a misspelt `step` must not make a

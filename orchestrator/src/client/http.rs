@@ -47,6 +47,28 @@ impl HttpClient {
             .timeout(ANSWER_WITHIN)
     }
 
+    fn start_call(&self, request: &StartRequest) -> RequestBuilder {
+        let mut call = self.request(Method::POST, "/v1/sagas").json(request);
+        if let Some(wait) = request.wait {
+            let wait = wait.min(WAIT_MAX);
+            call = call.header("prefer", prefer(wait)).timeout(ANSWER_WITHIN + wait);
+        }
+        if let Some(traceparent) = &request.traceparent {
+            call = call.header("traceparent", traceparent);
+        }
+        call
+    }
+
+    /// The saga that a start is answered with, and whether it had been started before.
+    async fn answered_start<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<(T, bool), ClientError> {
+        let response = self.send(call).await?;
+        let replayed = response
+            .headers()
+            .get("idempotency-replayed")
+            .is_some_and(|value| value == "true");
+        Ok((response.json().await.map_err(unreachable_engine)?, replayed))
+    }
+
     /// The answer, if it is one of success; else the problem it describes.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(unreachable_engine)?;
@@ -102,23 +124,14 @@ fn segment(name: &str) -> String {
 #[async_trait]
 impl EngineClient for HttpClient {
     async fn start(&self, request: StartRequest) -> Result<Started, ClientError> {
-        let mut call = self.request(Method::POST, "/v1/sagas").json(&request);
-        if let Some(wait) = request.wait {
-            let wait = wait.min(WAIT_MAX);
-            call = call.header("prefer", prefer(wait)).timeout(ANSWER_WITHIN + wait);
-        }
-        if let Some(traceparent) = &request.traceparent {
-            call = call.header("traceparent", traceparent);
-        }
-        let response = self.send(call).await?;
-        let replayed = response
-            .headers()
-            .get("idempotency-replayed")
-            .is_some_and(|value| value == "true");
-        Ok(Started {
-            saga: response.json().await.map_err(unreachable_engine)?,
-            replayed,
-        })
+        let (saga, replayed) = self.answered_start(self.start_call(&request)).await?;
+        Ok(Started { saga, replayed })
+    }
+
+    async fn start_brief(&self, request: StartRequest) -> Result<StartedBrief, ClientError> {
+        let call = self.start_call(&request).header("prefer", "return=minimal");
+        let (saga, replayed) = self.answered_start(call).await?;
+        Ok(StartedBrief { saga, replayed })
     }
 
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {

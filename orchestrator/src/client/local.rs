@@ -164,6 +164,28 @@ impl EngineClient for LocalClient {
         Ok(Started { saga, replayed })
     }
 
+    async fn start_brief(&self, request: StartRequest) -> Result<StartedBrief, ClientError> {
+        check::start("", &request)?;
+        let (new, wait) = new_saga(request);
+        let brief = |id, status, seq, replayed| StartedBrief {
+            saga: SagaBrief { id, status, seq },
+            replayed,
+        };
+        let (started, settled) = match wait {
+            Some(wait) => self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?,
+            None => (self.engine.start_saga(new).await?, None),
+        };
+        if let Some(SagaRecord { summary, state: _ }) = settled {
+            return Ok(brief(summary.id, summary.status, summary.seq, started.replayed));
+        }
+        if let (None, Some(state)) = (wait, &started.state) {
+            return Ok(brief(started.id, state.status(), state.seq, started.replayed));
+        }
+        let record = self.engine.saga(started.id).await?;
+        let summary = record.ok_or_else(|| ClientError::no_saga(started.id))?.summary;
+        Ok(brief(summary.id, summary.status, summary.seq, started.replayed))
+    }
+
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {
         check::bulk(&requests)?;
         let mut answers: Vec<Option<Result<Started, ClientError>>> = Vec::with_capacity(requests.len());

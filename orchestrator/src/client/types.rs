@@ -64,6 +64,37 @@ pub struct Started {
     pub replayed: bool,
 }
 
+/// The same, told in brief.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartedBrief {
+    /// The saga.
+    pub saga: SagaBrief,
+    /// It had been started before.
+    pub replayed: bool,
+}
+
+/// As much of a saga as whoever only wants to know how it went needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SagaBrief {
+    /// Its id.
+    pub id: SagaId,
+    /// What it is doing.
+    pub status: Status,
+    /// Journal entries so far.
+    pub seq: u64,
+}
+
+impl From<&SagaDetail> for SagaBrief {
+    fn from(saga: &SagaDetail) -> Self {
+        SagaBrief {
+            id: saga.id,
+            status: saga.view.status,
+            seq: saga.view.seq,
+        }
+    }
+}
+
 /// A saga in full. Instants are milliseconds since the Unix epoch on the database's clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -362,14 +362,18 @@ pub(crate) async fn finish(pool: &PgPool, finished: &[Finished]) -> Result<(), s
     Ok(())
 }
 
-/// How long until the next schedule is due; none: none is.
-pub(crate) async fn next_due_in(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
-    let seconds: Option<f64> = sqlx::query_scalar(
-        "select extract(epoch from min(next_due_at) - clock_timestamp())::double precision from saga.schedules",
+/// Whether a firing is open, or a schedule due; and how long until the next schedule is due, if one ever is.
+pub(crate) async fn look(pool: &PgPool) -> Result<(bool, Option<Duration>), sqlx::Error> {
+    let (open, seconds): (bool, Option<f64>) = sqlx::query_as(
+        "select exists (select 1 from saga.firings where open), \
+                extract(epoch from min(next_due_at) - clock_timestamp())::double precision \
+         from saga.schedules where next_due_at is not null",
     )
     .fetch_one(pool)
     .await?;
-    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    let due = seconds.is_some_and(|seconds| seconds <= 0.0);
+    let wait = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    Ok((open || due, wait))
 }
 
 /// Forgets old firings, at most `limit`.

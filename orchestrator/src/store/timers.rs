@@ -14,31 +14,44 @@ pub struct Claim {
     pub now: Timestamp,
     /// How late the latest of them is, in seconds.
     pub lag_s: f64,
+    /// Seconds until the next timer is due, at most as many as were asked for; if none was claimed.
+    pub next_s: f64,
 }
 
-/// Claims due timers: for the time of the lease nobody else is given them.
-pub async fn claim_due(pool: &PgPool, lease_s: f64, limit: i64) -> Result<Claim, sqlx::Error> {
+/// Claims due timers: for the time of the lease nobody else is given them. One statement also says when the next is due, within
+/// `within_s`, for most looks find nothing else.
+pub async fn claim_due(pool: &PgPool, lease_s: f64, limit: i64, within_s: f64) -> Result<Claim, sqlx::Error> {
     let rows = sqlx::query(
         "with due as (
              select saga_id, due_at from saga.timers where due_at <= clock_timestamp()
-             order by due_at limit $2 for update skip locked)
-         update saga.timers t set due_at = clock_timestamp() + make_interval(secs => $1) from due
-         where t.saga_id = due.saga_id
-         returning t.saga_id, clock_timestamp(), extract(epoch from clock_timestamp() - due.due_at)::float8",
+             order by due_at limit $2 for update skip locked),
+         claimed as (
+             update saga.timers t set due_at = clock_timestamp() + make_interval(secs => $1) from due
+             where t.saga_id = due.saga_id
+             returning t.saga_id, extract(epoch from clock_timestamp() - due.due_at)::float8 as lag_s)
+         select claimed.saga_id, clock_timestamp(), claimed.lag_s,
+                least($3, greatest(0, coalesce(
+                    extract(epoch from (select due_at from saga.timers order by due_at limit 1) - clock_timestamp()), $3)))::float8
+         from (select 1) always left join claimed on true",
     )
     .bind(lease_s)
     .bind(limit)
+    .bind(within_s)
     .fetch_all(pool)
     .await?;
     let mut claim = Claim {
         sagas: Vec::with_capacity(rows.len()),
         now: Timestamp(0),
         lag_s: 0.0,
+        next_s: within_s,
     };
     for row in &rows {
-        claim.sagas.push(SagaId(row.try_get(0)?));
         claim.now = claim.now.max(row.try_get::<DateTime<Utc>, _>(1)?.into());
-        claim.lag_s = claim.lag_s.max(row.try_get(2)?);
+        claim.next_s = row.try_get(3)?;
+        if let Some(saga) = row.try_get::<Option<Uuid>, _>(0)? {
+            claim.sagas.push(SagaId(saga));
+            claim.lag_s = claim.lag_s.max(row.try_get(2)?);
+        }
     }
     Ok(claim)
 }

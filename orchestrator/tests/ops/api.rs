@@ -205,6 +205,13 @@ async fn a_start_can_wait_for_the_end() {
     let ended = start("instant", "respond-async, wait=10").await.unwrap();
     assert_eq!(ended.headers()["preference-applied"], "wait");
     assert_eq!(ended.json::<Value>().await.unwrap()["status"], "completed");
+    let brief = start("instant", "wait=10, return=minimal").await.unwrap();
+    assert_eq!(brief.headers()["preference-applied"], "wait, return=minimal");
+    let brief = brief.json::<Value>().await.unwrap();
+    assert_eq!(
+        brief,
+        json!({"id": brief["id"], "status": "completed", "seq": brief["seq"]})
+    );
     let waiting = start("patient", "wait=0").await.unwrap();
     assert_eq!(waiting.status(), StatusCode::CREATED);
     assert_eq!(waiting.json::<Value>().await.unwrap()["status"], "waiting");

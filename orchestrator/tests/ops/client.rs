@@ -28,6 +28,7 @@ async fn over_http() {
 
 async fn suite(client: &dyn EngineClient) {
     starts(client).await;
+    brief_starts(client).await;
     idempotency(client).await;
     bulk(client).await;
     looks(client).await;
@@ -112,6 +113,33 @@ async fn starts(client: &dyn EngineClient) {
 }
 
 /// The places of what is wrong, sorted.
+/// What a brief answer says is what a look would say.
+async fn brief_starts(client: &dyn EngineClient) {
+    for (request, wait, status) in [
+        (patient("b"), None, Status::Waiting),
+        (patient("b"), Some(Duration::from_millis(20)), Status::Waiting),
+        (instant(), Some(Duration::from_secs(5)), Status::Completed),
+    ] {
+        let key = Some(format!("brief-{}", Uuid::now_v7()));
+        let request = StartRequest {
+            wait,
+            idempotency_key: key,
+            ..request
+        };
+        let StartedBrief { saga, replayed } = client.start_brief(request.clone()).await.unwrap();
+        assert_eq!((saga.status, replayed), (status, false));
+        let looked_at = client.get(saga.id).await.unwrap().unwrap();
+        assert_eq!(SagaBrief::from(&looked_at), saga);
+        let again = client.start_brief(request).await.unwrap();
+        assert_eq!((again.saga, again.replayed), (saga, true));
+    }
+    let unknown = StartRequest {
+        workflow: "nope".to_owned(),
+        ..instant()
+    };
+    assert_eq!(pointers(client.start_brief(unknown).await), ["/workflow"]);
+}
+
 fn pointers<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Vec<String> {
     let ClientError::Invalid { problems } = result.unwrap_err() else {
         panic!("not the kind of error that has places")

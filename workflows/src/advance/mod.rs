@@ -26,6 +26,7 @@ use crate::event::{Event, Signal};
 use crate::ids::{SagaId, Timestamp};
 use crate::limits::{INPUT_BYTES_MAX, PARKED_SIGNALS_MAX};
 use crate::protocol::Role;
+use crate::size::json_bytes;
 use crate::state::{Active, NodeIndex, Phase, Progress, State, Status, StepError};
 
 use self::flow::Todo;
@@ -75,7 +76,7 @@ pub fn start(
     traceparent: Option<String>,
     now: Timestamp,
 ) -> Result<Transition, Refused> {
-    if input.to_string().len() > INPUT_BYTES_MAX {
+    if json_bytes(&input) > INPUT_BYTES_MAX {
         return Err(Refused {
             event: "start".to_owned(),
             status: "not there yet".to_owned(),
