@@ -90,7 +90,7 @@ async fn run(engine: &Engine, sagas: u64, in_flight: u64) -> Vec<Duration> {
                     };
                     let begun = Instant::now();
                     match engine.start_saga_and_wait(new, Duration::from_secs(60)).await {
-                        Ok((_, Some(_))) => latencies.push(begun.elapsed()),
+                        Ok(awaited) if awaited.settled.is_some() => latencies.push(begun.elapsed()),
                         other => eprintln!("saga {n} has not settled: {other:?}"),
                     }
                 }

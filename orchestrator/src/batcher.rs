@@ -21,7 +21,7 @@ use crate::counts::{Counts, Tally};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::gates::Gates;
-use crate::inbound::{EventAnswer, EventItem, Item, Source};
+use crate::inbound::{EventAnswer, EventItem, Item, Reply, Source, StartItem};
 use crate::options::{
     ALONE_RETRIES_MAX, BATCH_BYTES_MAX, EngineOptions, Failpoint, LANES_MAX, REST_ENDS_AT, REST_FROM, REST_MAX,
     SECOND_LANE_BACKLOG_MIN, STALE_RETRIES_MAX,
@@ -29,6 +29,7 @@ use crate::options::{
 use crate::outbox::Publisher;
 use crate::plan::{After, Answer, Lookups, Plan, Surroundings, plan};
 use crate::presence::Presence;
+use crate::requests::StartedSaga;
 use crate::store::reads::{SagaRecord, SagaSummary};
 use crate::store::{self, Failure};
 use crate::waiters::Waiters;
@@ -420,7 +421,7 @@ impl Shell {
         for (item, answer) in items.into_iter().zip(answers) {
             match (item, answer) {
                 // A caller may have gone: what it asked for is done all the same.
-                (Item::Start(start), Answer::Start(answer)) => drop(start.reply.send(answer)),
+                (Item::Start(start), Answer::Start(answer)) => self.answer_start(*start, answer),
                 (Item::Event(event), Answer::Event(answer)) => answer_event(event, answer, &mut finished),
                 (Item::Start(_), Answer::Event(_)) | (Item::Event(_), Answer::Start(_)) => {
                     unreachable!("answers are made from the items, in their order")
@@ -437,6 +438,14 @@ impl Shell {
                     tracing::debug!(%error, "timers of sagas that are gone were not removed; they come again");
                 }
             });
+        }
+    }
+
+    fn answer_start(&self, start: StartItem, answer: Result<StartedSaga, EngineError>) {
+        let begun = matches!(&answer, Ok(started) if started.id == start.saga && !started.replayed);
+        match start.when {
+            Reply::UnlessBegun if begun => self.waiters.keep(start.saga, start.reply),
+            Reply::Always | Reply::UnlessBegun => drop(start.reply.send(answer)),
         }
     }
 

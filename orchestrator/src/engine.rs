@@ -22,7 +22,7 @@ use crate::counts::{self, Counts};
 use crate::definition_cache::DefinitionCache;
 use crate::error::EngineError;
 use crate::gates::{self, Gates};
-use crate::inbound::{EventAnswer, EventItem, Item, Source, StartItem};
+use crate::inbound::{EventAnswer, EventItem, Item, Reply, Source, StartItem};
 use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
 use crate::outbox::{Producers, Publisher};
 use crate::presence::{self, Presence};
@@ -33,6 +33,8 @@ use crate::{housekeeping, results, store, timers, topics};
 
 /// How long a caller waits for its answer, at most: longer than a Postgres restart, shorter than common proxies wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who waits so long for a saga's end is not told of its beginning as well: each costs a wake-up. Whoever waits less may be told of no more than that.
+const TOLD_ONCE_FROM: Duration = Duration::from_secs(5);
 /// How often a shutdown looks whether what is under way is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -153,7 +155,7 @@ impl Engine {
     /// Starts a saga. When this returns, the saga survives any crash.
     pub async fn start_saga(&self, new: NewSaga) -> Result<StartedSaga, EngineError> {
         let chosen_id = new.id.is_some();
-        answered(self.enqueue_start(new, chosen_id).await?).await
+        answered(self.enqueue_start(new, chosen_id, Reply::Always).await?).await
     }
 
     /// Starts several sagas, together; one answer each, in their order.
@@ -161,7 +163,7 @@ impl Engine {
         let mut waiting = Vec::with_capacity(new.len());
         for new in new {
             let chosen_id = new.id.is_some();
-            waiting.push(self.enqueue_start(new, chosen_id).await);
+            waiting.push(self.enqueue_start(new, chosen_id, Reply::Always).await);
         }
         let mut answers = Vec::with_capacity(waiting.len());
         for answer in waiting {
@@ -250,25 +252,39 @@ impl Engine {
     }
 
     /// Starts a saga and waits like [`Self::wait`]; gives the saga as well if it settled in time. Cheaper than the
-    /// two calls: it reads nothing that it knows.
-    pub async fn start_saga_and_wait(
-        &self,
-        new: NewSaga,
-        timeout: Duration,
-    ) -> Result<(StartedSaga, Option<SagaRecord>), EngineError> {
+    /// two calls: it reads nothing that it knows, and wakes its caller once.
+    pub async fn start_saga_and_wait(&self, new: NewSaga, timeout: Duration) -> Result<Awaited, EngineError> {
         let began = Instant::now();
         let chosen_id = new.id.is_some();
         let id = new.id.unwrap_or_else(|| SagaId(Uuid::now_v7()));
         // Registered before it can settle.
-        let settled = self.inner.shell.waiters.register(id, Until::Settled)?;
-        let started = answered(self.enqueue_start(NewSaga { id: Some(id), ..new }, chosen_id).await?).await?;
+        let mut settled = self.inner.shell.waiters.register(id, Until::Settled)?;
+        let new = NewSaga { id: Some(id), ..new };
+        let started = if timeout < TOLD_ONCE_FROM {
+            answered(self.enqueue_start(new, chosen_id, Reply::Always).await?).await?
+        } else {
+            let answer = self.enqueue_start(new, chosen_id, Reply::UnlessBegun).await?;
+            tokio::select! {
+                biased;
+                Ok(record) = &mut settled => return Ok(Awaited::begun(id, Some(Arc::unwrap_or_clone(record)))),
+                started = answer => started.map_err(|_| stopped())??,
+                () = tokio::time::sleep(timeout) => {
+                    // Whether it has begun is in the database.
+                    let record = self.saga(id).await?.ok_or_else(|| no_answer(timeout))?;
+                    return Ok(Awaited::begun(id, Some(record)));
+                }
+            }
+        };
         let left = timeout.saturating_sub(began.elapsed());
         let record = if started.replayed {
             self.wait(started.id, left).await?
         } else {
             self.wait_registered(id, settled, left).await?
         };
-        Ok((started, record.filter(|record| is_settled(record.summary.status))))
+        Ok(Awaited {
+            replayed: started.replayed,
+            ..Awaited::begun(started.id, record)
+        })
     }
 
     async fn wait_registered(
@@ -375,6 +391,7 @@ impl Engine {
         &self,
         new: NewSaga,
         chosen_id: bool,
+        when: Reply,
     ) -> Result<oneshot::Receiver<Result<StartedSaga, EngineError>>, EngineError> {
         let definition = self.inner.shell.definitions.by_name(&new.workflow, new.version).await?;
         let bytes = check_start(&new)?;
@@ -399,6 +416,7 @@ impl Engine {
             traceparent: new.traceparent,
             bytes,
             reply,
+            when,
         };
         self.enqueue(Item::Start(Box::new(start)))?;
         Ok(answer)
@@ -490,15 +508,18 @@ fn spawn(
     }
 }
 
+fn stopped() -> EngineError {
+    EngineError::Unavailable("the engine stopped before it could answer".to_owned())
+}
+
+fn no_answer(within: Duration) -> EngineError {
+    EngineError::Unavailable(format!("no answer within {} s", within.as_secs_f32()))
+}
+
 async fn answered<T>(answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, EngineError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(EngineError::Unavailable(
-            "the engine stopped before it could answer".to_owned(),
-        )),
-        Err(_) => Err(EngineError::Unavailable(format!(
-            "no answer within {} s",
-            ANSWER_TIMEOUT.as_secs()
-        ))),
+        Ok(Err(_)) => Err(stopped()),
+        Err(_) => Err(no_answer(ANSWER_TIMEOUT)),
     }
 }

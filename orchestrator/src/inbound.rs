@@ -39,6 +39,16 @@ pub(crate) struct StartItem {
     pub(crate) traceparent: Option<String>,
     pub(crate) bytes: usize,
     pub(crate) reply: oneshot::Sender<Result<StartedSaga, EngineError>>,
+    pub(crate) when: Reply,
+}
+
+/// When whoever starts a saga is told what came of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// As soon as it is durable.
+    Always,
+    /// Only if no saga began under the id that was meant for it. Who waits for its end is told of that, and need not be woken twice.
+    UnlessBegun,
 }
 
 /// An event and where it comes from.

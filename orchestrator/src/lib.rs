@@ -36,7 +36,7 @@ pub use definition_cache::{DefinitionCache, Deployed};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use options::EngineOptions;
-pub use requests::{Applied, NewSaga, SignalReceipt, StartedSaga};
+pub use requests::{Applied, Awaited, NewSaga, SignalReceipt, StartedSaga};
 
 /// Brings the database's schema up to date. Any number of processes may do so at once.
 pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {

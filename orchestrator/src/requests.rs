@@ -9,9 +9,11 @@ use workflows::ids::{SagaId, Timestamp};
 use workflows::limits::INPUT_BYTES_MAX;
 use workflows::state::{State, Status};
 
+use crate::client::is_settled;
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
 use crate::options::{KEY_BYTES_MAX, TAGS_MAX};
+use crate::store::reads::SagaRecord;
 
 /// A saga to be started.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,28 @@ pub struct StartedSaga {
     pub business_key: Option<String>,
     /// When it was accepted, on the database's clock (of a replayed one: now).
     pub at: Timestamp,
+}
+
+/// A saga that was started, now or by an earlier request with the same key, and waited for.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// Its id.
+    pub id: SagaId,
+    /// It had been started before.
+    pub replayed: bool,
+    /// As it settled; none: it had not in time.
+    pub settled: Option<SagaRecord>,
+}
+
+impl Awaited {
+    /// It began with this request, and was last seen like this.
+    pub(crate) fn begun(id: SagaId, seen: Option<SagaRecord>) -> Awaited {
+        Awaited {
+            id,
+            replayed: false,
+            settled: seen.filter(|record| is_settled(record.summary.status)),
+        }
+    }
 }
 
 /// Where a saga stands after an event was applied.

@@ -14,12 +14,19 @@ use crate::cache::SagaCache;
 use crate::client::{Until, is_settled};
 use crate::error::EngineError;
 use crate::options::{WAIT_POLL, WAIT_POLLS_FOR_OURS, WAIT_READ_MAX, WAITERS_MAX};
+use crate::requests::StartedSaga;
 use crate::store::reads::{self, SagaRecord, Wanted};
 
 /// What a waiter is told: the saga as it is now.
 pub(crate) type Reached = Arc<SagaRecord>;
 
-type Waiting = Vec<(Until, oneshot::Sender<Reached>)>;
+/// Those who wait for one saga.
+#[derive(Debug, Default)]
+struct Waiting {
+    until: Vec<(Until, oneshot::Sender<Reached>)>,
+    /// Where the start would have been answered, were it not for those: closed, it would tell that the engine is gone.
+    start: Option<oneshot::Sender<Result<StartedSaga, EngineError>>>,
+}
 
 /// Who waits for which saga.
 #[derive(Debug, Default)]
@@ -40,15 +47,23 @@ impl Waiters {
             });
         }
         let (sender, receiver) = oneshot::channel();
-        waiting.entry(saga).or_default().push((until, sender));
+        waiting.entry(saga).or_default().until.push((until, sender));
         Ok(receiver)
     }
 
     /// Whether anybody waits for this saga to come where it is.
     pub(crate) fn wants(&self, saga: SagaId, status: Status, pivoted: bool) -> bool {
         let waiting = self.lock();
-        let waiters = waiting.get(&saga).into_iter().flatten();
-        waiters.into_iter().any(|(until, _)| until.is_reached(status, pivoted))
+        let waiters = waiting.get(&saga).map(|waiting| waiting.until.as_slice());
+        let mut waiters = waiters.unwrap_or_default().iter();
+        waiters.any(|(until, _)| until.is_reached(status, pivoted))
+    }
+
+    /// Keeps what a start is answered with for as long as somebody waits for the saga's end; without such a one it is let go.
+    pub(crate) fn keep(&self, saga: SagaId, start: oneshot::Sender<Result<StartedSaga, EngineError>>) {
+        if let Some(waiting) = self.lock().get_mut(&saga) {
+            waiting.start = Some(start);
+        }
     }
 
     /// Tells everybody who has waited for this saga to come where it is.
@@ -60,12 +75,13 @@ impl Waiters {
         let (status, pivoted) = (record.summary.status, record.state.pivoted);
         for (_, waiter) in waiters
             .get_mut()
+            .until
             .extract_if(.., |(until, _)| until.is_reached(status, pivoted))
         {
             // The waiter may have given up.
             let _ = waiter.send(Arc::clone(record));
         }
-        if waiters.get().is_empty() {
+        if waiters.get().until.is_empty() {
             waiters.remove();
         }
     }
@@ -100,19 +116,25 @@ impl Waiters {
     /// The chosen ones of the sagas that somebody waits for.
     fn still_waited_for(&self, chosen: impl Fn(SagaId) -> bool) -> Wanted {
         let mut wanted = Wanted::default();
-        self.lock().retain(|saga, waiters| {
-            waiters.retain(|(_, waiter)| !waiter.is_closed());
-            if !waiters.is_empty() && chosen(*saga) {
-                let is_early = waiters.iter().any(|(until, _)| *until == Until::Decided);
-                let ids = if is_early {
-                    &mut wanted.decided
-                } else {
-                    &mut wanted.settled
-                };
-                ids.push(saga.0);
-            }
-            !waiters.is_empty()
-        });
+        self.lock().retain(
+            |saga,
+             Waiting {
+                 until: waiters,
+                 start: _,
+             }| {
+                waiters.retain(|(_, waiter)| !waiter.is_closed());
+                if !waiters.is_empty() && chosen(*saga) {
+                    let is_early = waiters.iter().any(|(until, _)| *until == Until::Decided);
+                    let ids = if is_early {
+                        &mut wanted.decided
+                    } else {
+                        &mut wanted.settled
+                    };
+                    ids.push(saga.0);
+                }
+                !waiters.is_empty()
+            },
+        );
         wanted
     }
 

@@ -10,7 +10,7 @@ use workflows::ids::{SagaId, Timestamp};
 use super::*;
 use crate::store::batch;
 use crate::store::reads::{self, SagaFilter, SagaRecord};
-use crate::{Engine, EngineError, NewSaga, schedules};
+use crate::{Awaited, Engine, EngineError, NewSaga, schedules};
 
 /// When callers who found the engine at its limit should come back: about half of the longest queue is worked off by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -155,8 +155,7 @@ impl EngineClient for LocalClient {
             let started = self.engine.start_saga(new).await?;
             return self.started(started, workflow, tags).await;
         };
-        let (started, settled) = self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?;
-        let (id, replayed) = (started.id, started.replayed);
+        let Awaited { id, replayed, settled } = self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?;
         let saga = match settled {
             Some(record) => self.detail(record).await?,
             None => self.read(id).await?.ok_or_else(|| ClientError::no_saga(id))?,
@@ -171,19 +170,25 @@ impl EngineClient for LocalClient {
             saga: SagaBrief { id, status, seq },
             replayed,
         };
-        let (started, settled) = match wait {
-            Some(wait) => self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?,
-            None => (self.engine.start_saga(new).await?, None),
+        let (id, replayed, settled) = match wait {
+            Some(wait) => {
+                let Awaited { id, replayed, settled } =
+                    self.engine.start_saga_and_wait(new, wait.min(WAIT_MAX)).await?;
+                (id, replayed, settled)
+            }
+            None => {
+                let started = self.engine.start_saga(new).await?;
+                if let Some(state) = &started.state {
+                    return Ok(brief(started.id, state.status(), state.seq, started.replayed));
+                }
+                (started.id, started.replayed, None)
+            }
         };
-        if let Some(SagaRecord { summary, state: _ }) = settled {
-            return Ok(brief(summary.id, summary.status, summary.seq, started.replayed));
-        }
-        if let (None, Some(state)) = (wait, &started.state) {
-            return Ok(brief(started.id, state.status(), state.seq, started.replayed));
-        }
-        let record = self.engine.saga(started.id).await?;
-        let summary = record.ok_or_else(|| ClientError::no_saga(started.id))?.summary;
-        Ok(brief(summary.id, summary.status, summary.seq, started.replayed))
+        let record = match settled {
+            Some(record) => record,
+            None => self.engine.saga(id).await?.ok_or_else(|| ClientError::no_saga(id))?,
+        };
+        Ok(brief(id, record.summary.status, record.summary.seq, replayed))
     }
 
     async fn start_bulk(&self, requests: Vec<StartRequest>) -> Result<Vec<Result<Started, ClientError>>, ClientError> {

@@ -36,8 +36,8 @@ async fn waiting_gives_the_end() {
     let engine = world.engine().await;
     deploy(&engine, workflows::tickets::reference::definition()).await;
     world.worker("reference", reference);
-    let (started, record) = engine.start_saga_and_wait(reference_saga(20), LIMIT).await.unwrap();
-    let record = record.unwrap();
+    let started = engine.start_saga_and_wait(reference_saga(20), LIMIT).await.unwrap();
+    let record = started.settled.unwrap();
     assert_eq!(record.summary.status, Status::Compensated);
     assert_eq!(
         engine.saga(started.id).await.unwrap().unwrap(),

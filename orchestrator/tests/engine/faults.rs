@@ -98,11 +98,11 @@ async fn odd_text_from_workers_is_stored() {
             details: json!({"\0": "\0"}),
         }]
     });
-    let (_, record) = engine
+    let started = engine
         .start_saga_and_wait(saga("one", json!("in\0put")), LIMIT)
         .await
         .unwrap();
-    assert_eq!(record.unwrap().summary.status, Status::Compensated);
+    assert_eq!(started.settled.unwrap().summary.status, Status::Compensated);
     world.audit(&engine).await;
 }
 
