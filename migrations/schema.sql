@@ -689,7 +689,7 @@ CREATE TABLE ticketing.account_events (
     next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT account_events_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT account_events_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
-    CONSTRAINT account_events_kind_check CHECK ((kind = ANY (ARRAY['registered'::text, 'login'::text, 'logout'::text, 'confirmation'::text, 'password_reset'::text])))
+    CONSTRAINT account_events_kind_check CHECK ((kind = ANY (ARRAY['registered'::text, 'login'::text, 'logout'::text, 'confirmation'::text, 'password_reset'::text, 'password_changed'::text, 'email_change'::text, 'email_changed'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0.05');
 
@@ -699,7 +699,10 @@ CREATE TABLE ticketing.account_links (
     purpose text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    CONSTRAINT account_links_purpose_check CHECK ((purpose = ANY (ARRAY['confirmation'::text, 'password_reset'::text]))),
+    email text,
+    CONSTRAINT account_links_email_check CHECK (((email <> ''::text) AND (length(email) <= 254))),
+    CONSTRAINT account_links_email_purpose_check CHECK (((purpose = 'email_change'::text) = (email IS NOT NULL))),
+    CONSTRAINT account_links_purpose_check CHECK ((purpose = ANY (ARRAY['confirmation'::text, 'password_reset'::text, 'email_change'::text]))),
     CONSTRAINT account_links_token_hash_check CHECK ((length(token_hash) = 32))
 );
 

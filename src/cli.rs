@@ -236,6 +236,13 @@ pub struct Gateway {
     /// Where to serve the shop's API [env: SAGALINE_GATEWAY_LISTEN].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+    /// Serve some of the API's services only: any of users, events, bookings, payments, tickets, notifications, analytics [env:
+    /// SAGALINE_GATEWAY_SERVICES].
+    #[arg(long, value_name = "SERVICE,…")]
+    pub services: Option<String>,
+    /// Pass requests for services that run apart on, as users=http://host:port joined by commas [env: SAGALINE_SERVICE_URLS].
+    #[arg(long, value_name = "SERVICE=URL,…")]
+    pub service_urls: Option<String>,
 }
 
 /// `sagaline shop`.

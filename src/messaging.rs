@@ -29,8 +29,8 @@ pub fn register(registry: &mut Registry, settings: &Settings, pool: &PgPool, que
     let Some(channel) = Channel::parse(queue) else {
         let channels = settings.messaging.channels.clone();
         notifications::register(registry, pool.clone(), channels).context(texts)?;
-        accounts::register(registry, pool.clone(), mailer(settings)?, settings.shop_url.clone());
-        return Ok(());
+        let shop_url = settings.shop_url.clone();
+        return accounts::register(registry, pool.clone(), mailer(settings)?, shop_url).context(texts);
     };
     let provider: Arc<dyn Provider> = match channel {
         Channel::Email => Arc::new(mailer(settings)?),

@@ -245,6 +245,15 @@ fn a_template_is_previewed_in_each_language_with_nothing_set() {
     assert_says(&page, &["<html lang=\"en\">", "Neon Nights &#38; Friends"]);
     let sms = preview(&["event_cancelled", "--channel", "sms"]);
     assert_says(&sms, &["was called off. USD 800.00 is returned to you."]);
+    let account = preview(&["password_reset", "--language", "de"]);
+    assert_says(
+        &account,
+        &["Subject: Ein neues Passwort", "https://shop.example/password-resets/"],
+    );
+    let account = preview(&["email_changed", "--html"]);
+    assert_says(&account, &["<html lang=\"en\">", "Hello,"]);
+    let no_sms = preview(&["email_changed", "--channel", "sms"]);
+    assert_says(&no_sms, &["exit 1", "by e-mail alone"]);
     let unknown = preview(&["birthday"]);
     assert_says(&unknown, &["exit 2", "there are booking_confirmed"]);
 }

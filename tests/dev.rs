@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use running::Dev;
-use sandbox::messaging::{Messaging, MessagingOptions};
+use sandbox::messaging::{Messaging, MessagingOptions, UNREACHABLE};
 use serde_json::{Value, json};
 use testkit::eventually;
 
@@ -147,6 +147,61 @@ impl Dev {
             .await
             .unwrap();
         assert!(cancelled.status().is_success());
+    }
+
+    /// A guest's language comes down to the mail, and what came of an SMS comes back from its provider.
+    async fn a_guest_is_written_to_in_german_and_a_buyer_by_sms(&self, other: &Value) {
+        let (gateway, token) = (self.url("gateway"), self.url("demo_token"));
+        let body = json!({
+            "userId": "user_2", "eventId": "taylor_swift_nyc_2024", "seatIds": ["A21"], "totalAmount": 400.00,
+            "email": "gast@example.com", "language": "de",
+        });
+        let booking = self
+            .http
+            .post(format!("{gateway}/bookings"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(booking.status(), 202, "{}", booking.text().await.unwrap());
+        eventually("the guest has a German mail", BOOKING_LIMIT, async || {
+            mail_texts(&self.ready)
+                .iter()
+                .any(|mail| mail.contains("gast@example.com") && mail.contains("Ihre Buchung ist best"))
+        })
+        .await;
+        let english = mail_texts(&self.ready)
+            .iter()
+            .filter(|mail| mail.contains("buyer@example.com"))
+            .count();
+        assert_eq!(english, 1, "{other}");
+
+        let wish = json!({"language": "en", "channels": ["sms"], "phone": "+12125550123"});
+        let set = self
+            .http
+            .put(format!("{gateway}/users/me/notifications"))
+            .bearer_auth(token)
+            .json(&wish);
+        assert_eq!(set.send().await.unwrap().status(), 200);
+        let body = json!({"eventId": "taylor_swift_nyc_2024", "seatIds": ["A22"], "totalAmount": 400.00});
+        let booking = self
+            .http
+            .post(format!("{gateway}/bookings"))
+            .bearer_auth(token)
+            .json(&body);
+        assert_eq!(booking.send().await.unwrap().status(), 202);
+        let shop = sqlx::PgPool::connect(self.url("database")).await.unwrap();
+        eventually("the SMS is delivered", BOOKING_LIMIT, async || {
+            let delivered: i64 = sqlx::query_scalar(
+                "select count(*) from ticketing.notifications where channel = 'sms' and status = 'delivered'",
+            )
+            .fetch_one(&shop)
+            .await
+            .unwrap();
+            delivered == 1
+        })
+        .await;
+        shop.close().await;
     }
 
     /// The printed token is a buyer's; registering sends a mail whose link confirms the address.
@@ -314,6 +369,7 @@ async fn it_books_survives_a_kill_and_leaves_nothing_behind() {
         .unwrap();
     assert!(metrics.contains("sagaline_"), "{metrics}");
 
+    dev.a_guest_is_written_to_in_german_and_a_buyer_by_sms(&booking).await;
     dev.demo_buyer_books_and_somebody_registers().await;
     dev.demo_organiser_sells().await;
     dev.demo_traffic_buys().await;
@@ -383,7 +439,11 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
 async fn messages_arrive_though_providers_fail_and_no_booking_waits_for_them() {
     let here = ([127, 0, 0, 1], 0).into();
     let mails = SmtpSink::start(here, 10).await.unwrap();
-    let providers = Messaging::start(MessagingOptions::default(), here).await.unwrap();
+    let options = MessagingOptions {
+        callbacks: true,
+        ..MessagingOptions::default()
+    };
+    let providers = Messaging::start(options, here).await.unwrap();
     let options = providers.options().clone();
     mails.put_off(FAILING);
     providers.fail(FAILING);
@@ -460,5 +520,39 @@ async fn messages_arrive_though_providers_fail_and_no_booking_waits_for_them() {
             .iter()
             .all(|message| message.text.contains("Bestätigt"))
     );
+
+    // Twilio says later what became of each.
+    let shop = sqlx::PgPool::connect(dev.url("database")).await.unwrap();
+    let of_sms = async |status: &str| -> i64 {
+        sqlx::query_scalar("select count(*) from ticketing.notifications where channel = 'sms' and status = $1")
+            .bind(status)
+            .fetch_one(&shop)
+            .await
+            .unwrap()
+    };
+    eventually("every SMS is delivered", DELIVERY_LIMIT, async || {
+        of_sms("delivered").await == TOLD_BOOKINGS as i64
+    })
+    .await;
+    let unreachable = json!({"language": "de", "channels": ["sms"], "phone": UNREACHABLE});
+    let answer = mine(reqwest::Method::PUT, "/users/me/notifications").json(&unreachable);
+    assert!(answer.send().await.unwrap().status().is_success());
+    let body = json!({"eventId": "taylor_swift_nyc_2024", "seatIds": ["D1"], "totalAmount": 400.00});
+    let booking = mine(reqwest::Method::POST, "/bookings")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(booking.status(), 202, "{}", booking.text().await.unwrap());
+    eventually("its SMS comes back", DELIVERY_LIMIT, async || {
+        of_sms("failed").await == 1
+    })
+    .await;
+    let problem: String = sqlx::query_scalar("select problem from ticketing.notifications where status = 'failed'")
+        .fetch_one(&shop)
+        .await
+        .unwrap();
+    assert_eq!(problem, "undelivered: 30003");
+    shop.close().await;
     dev.interrupt().await;
 }

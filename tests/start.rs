@@ -1,4 +1,4 @@
-//! Processes whose Postgres is not there yet: they say so, live, aren't ready, try again, and leave when told to.
+//! Processes whose Postgres is not there yet: they say so, live, aren't ready, try again, and leave when told to. And gateways that need none.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
@@ -108,4 +108,53 @@ async fn a_gateway_without_postgres_lives_and_is_not_ready() {
     .await;
     assert_eq!(status(&format!("{base}/health/ready")).await, Some(503));
     process.leaves().await;
+}
+
+/// Users and events as processes of their own, behind one that passes on: killing one closes its routes, and no others.
+#[tokio::test]
+async fn a_service_that_runs_apart_is_killed_and_the_others_go_on() {
+    let [users, events, front] = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let gateway =
+        |listen: &str, more: &[&str]| start(&[&["gateway", "--listen", listen], more].concat(), Stdio::null());
+    let mut user_service = gateway(&users, &["--services", "users"]);
+    let mut event_service = gateway(&events, &["--services", "events"]);
+    let urls = format!("users=http://{users},events=http://{events}");
+    // What is elsewhere isn't served here; of the rest nothing is.
+    let rest = "bookings,payments,tickets,notifications,analytics";
+    let rest: Vec<String> = rest
+        .split(',')
+        .map(|service| format!("{service}=http://127.0.0.1:1"))
+        .collect();
+    let urls = format!("{urls},{}", rest.join(","));
+    let mut passing = gateway(&front, &["--service-urls", &urls]);
+    let at_front = async |path: &str| status(&format!("http://{front}{path}")).await;
+    // Both answer these without their database.
+    eventually("users answer through the front", LIMIT, async || {
+        at_front("/users/me").await == Some(401)
+    })
+    .await;
+    eventually("events answer through the front", LIMIT, async || {
+        at_front("/events?nonsense=1").await == Some(400)
+    })
+    .await;
+    assert_eq!(at_front("/bookings/1").await, Some(503), "nobody is there");
+    // It needs no database itself.
+    assert_eq!(at_front("/health/ready").await, Some(200));
+    assert_eq!(status(&format!("http://{events}/users/me")).await, Some(404));
+
+    user_service.0.kill().unwrap();
+    user_service.0.wait().unwrap();
+    eventually("the users' routes are closed", LIMIT, async || {
+        at_front("/users/me").await == Some(503)
+    })
+    .await;
+    assert_eq!(at_front("/events?nonsense=1").await, Some(400));
+    let again = gateway(&users, &["--services", "users"]);
+    eventually("they are back", LIMIT, async || {
+        at_front("/users/me").await == Some(401)
+    })
+    .await;
+    passing.leaves().await;
+    event_service.leaves().await;
+    drop(again);
 }

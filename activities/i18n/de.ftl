@@ -50,6 +50,48 @@ workers-scaled =
     .lead = Von nun an sollen es { $workers } sein.
     .short = Arbeitsprozesse von nun an: { $workers }.
 
+# Mails zum Konto: activities/src/accounts/message.rs. $hours: wie lange der Link gilt. Die meisten ohne Namen: Wer sich mit einer fremden
+# Adresse registriert, würde sonst bestimmen, was dort gelesen wird.
+
+account-confirmation =
+    .subject = Bitte bestätigen Sie Ihre Adresse
+    .greeting = Guten Tag,
+    .lead = bitte bestätigen Sie, dass dies Ihre Adresse ist:
+    .footer = { $hours ->
+        [one] Der Link gilt einmal, eine Stunde lang.
+       *[other] Der Link gilt einmal, { $hours } Stunden lang.
+    } Wenn Sie sich nicht registriert haben, müssen Sie nichts tun.
+
+account-password-reset =
+    .subject = Ein neues Passwort
+    .greeting = Guten Tag { $name },
+    .lead = jemand, wahrscheinlich Sie, hat das Passwort Ihres Kontos vergessen. Hier setzen Sie ein neues:
+    .footer = { $hours ->
+        [one] Der Link gilt einmal, eine Stunde lang.
+       *[other] Der Link gilt einmal, { $hours } Stunden lang.
+    } Wenn Sie es nicht waren, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.
+
+account-password-changed =
+    .subject = Ihr Passwort wurde geändert
+    .greeting = Guten Tag,
+    .lead = das Passwort Ihres Kontos wurde geändert, und Sie wurden überall sonst abgemeldet.
+    .footer = Wenn Sie es nicht waren, setzen Sie gleich ein anderes: „Passwort vergessen“ schickt Ihnen einen Link.
+
+account-email-change =
+    .subject = Bitte bestätigen Sie Ihre neue Adresse
+    .greeting = Guten Tag,
+    .lead = bitte bestätigen Sie, dass dies die Adresse Ihres Kontos werden soll:
+    .footer = { $hours ->
+        [one] Der Link gilt einmal, eine Stunde lang.
+       *[other] Der Link gilt einmal, { $hours } Stunden lang.
+    } Wenn Sie das nicht wollten, müssen Sie nichts tun.
+
+account-email-changed =
+    .subject = Die Adresse Ihres Kontos wurde geändert
+    .greeting = Guten Tag,
+    .lead = Ihr Konto hat jetzt eine andere Adresse. Diese hier gehört nicht mehr dazu.
+    .footer = Wenn Sie es nicht waren, sagen Sie uns gleich Bescheid.
+
 label-event = Veranstaltung
 label-venue = Ort
 label-date = Datum

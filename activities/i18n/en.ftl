@@ -53,6 +53,48 @@ workers-scaled =
     .lead = From now on there are to be { $workers }.
     .short = Workers from now on: { $workers }.
 
+# Mails about accounts: activities/src/accounts/message.rs. $hours is how long the link is good. Most leave the name out: whoever
+# registers with somebody else's address would choose what its owner reads.
+
+account-confirmation =
+    .subject = Confirm your address
+    .greeting = Hello,
+    .lead = please confirm that this is your address:
+    .footer = { $hours ->
+        [one] The link is good once, for an hour.
+       *[other] The link is good once, for { $hours } hours.
+    } If you didn't register, you need not do anything.
+
+account-password-reset =
+    .subject = A new password
+    .greeting = Hello { $name },
+    .lead = somebody, most likely you, has forgotten the password of your account. Set a new one here:
+    .footer = { $hours ->
+        [one] The link is good once, for an hour.
+       *[other] The link is good once, for { $hours } hours.
+    } If it wasn't you, you need not do anything: your password stays as it is.
+
+account-password-changed =
+    .subject = Your password was changed
+    .greeting = Hello,
+    .lead = the password of your account was changed, and you were logged out everywhere else.
+    .footer = If it wasn't you, set another one at once: “forgotten password” sends you a link.
+
+account-email-change =
+    .subject = Confirm your new address
+    .greeting = Hello,
+    .lead = please confirm that this is to be the address of your account:
+    .footer = { $hours ->
+        [one] The link is good once, for an hour.
+       *[other] The link is good once, for { $hours } hours.
+    } If you didn't ask for it, you need not do anything.
+
+account-email-changed =
+    .subject = The address of your account was changed
+    .greeting = Hello,
+    .lead = your account has another address now. This one is not its address any more.
+    .footer = If it wasn't you, tell us at once.
+
 label-event = Event
 label-venue = Venue
 label-date = Date

@@ -12,6 +12,7 @@ use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::health::Found;
 use crate::limits::{DRAWINGS_MAX, VENUE_IMPORTS_MAX};
 use crate::options::Options;
+use crate::passing::Passing;
 use crate::queue::Rooms;
 use crate::reports::live::Live;
 use crate::tickets::Keys;
@@ -52,9 +53,15 @@ struct Shared {
     draining: CancellationToken,
     found: Found,
     live: Live,
+    passing: Passing,
 }
 
 impl App {
+    /// The services that run apart.
+    pub fn passing(&self) -> &Passing {
+        &self.0.passing
+    }
+
     /// Who listens to the live figures.
     pub fn live(&self) -> &Live {
         &self.0.live
@@ -73,6 +80,7 @@ impl App {
             users: Users::new(&options),
             ticket_keys: Keys::default(),
             live: Live::new(options.metrics_listeners_max),
+            passing: Passing::new(&options),
             drawings: Semaphore::new(DRAWINGS_MAX),
             options,
             deps,

@@ -1,5 +1,6 @@
 //! Whether the gateway lives, and whether it can do its work.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use axum::Json;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::limits::{PROBE_LIMIT, PROBED_FOR};
+use crate::services::Service;
 
 /// How a dependency answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -40,13 +42,19 @@ pub struct Dependency {
 /// What the gateway depends on, as it was at most a second ago.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Dependencies {
-    /// Postgres: without it there is nothing.
-    database: Dependency,
+    /// Postgres: without it there is nothing. Not there: nothing is served here that wants it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Dependency>,
     /// The saga engine: without it nothing begins.
-    engine: Dependency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<Dependency>,
     /// The payment provider: without it seats are held, and bookings wait. Not there: nobody has said where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     payments: Option<Dependency>,
+    /// The services that run apart, by name: without one its own routes are 503, and the others go on.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Dependency>, required = false)]
+    services: BTreeMap<Service, Dependency>,
 }
 
 /// Whether the gateway can do its work.
@@ -98,13 +106,14 @@ pub async fn live() -> &'static str {
 pub async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let dependencies = app.found().recent(&app).await;
     let draining = app.is_draining();
-    let ready = !draining && dependencies.database.is_up() && dependencies.engine.is_up();
+    let is_up = |dependency: &Option<Dependency>| dependency.as_ref().is_none_or(Dependency::is_up);
+    let ready = !draining && is_up(&dependencies.database) && is_up(&dependencies.engine);
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let degraded = dependencies.payments.as_ref().is_some_and(|payments| !payments.is_up());
+    let degraded = !is_up(&dependencies.payments) || !dependencies.services.values().all(Dependency::is_up);
     let readiness = Readiness {
         ready,
         degraded,
@@ -121,14 +130,23 @@ impl Dependency {
 }
 
 async fn look(app: &App) -> Dependencies {
-    let database = probe("database", sqlx::query("select 1").execute(app.pool()));
-    let engine = probe(
-        "engine",
-        app.engine().list(ListFilter {
-            limit: Some(1),
-            ..ListFilter::default()
-        }),
-    );
+    let serves = !app.options().services.is_empty();
+    let database = async {
+        match serves {
+            true => Some(probe("database", sqlx::query("select 1").execute(app.pool())).await),
+            false => None,
+        }
+    };
+    let one = ListFilter {
+        limit: Some(1),
+        ..ListFilter::default()
+    };
+    let engine = async {
+        match serves {
+            true => Some(probe("engine", app.engine().list(one)).await),
+            false => None,
+        }
+    };
     let payments = async {
         match &app.options().payments_address {
             // A connection is enough to know, and costs the provider nothing.
@@ -136,11 +154,17 @@ async fn look(app: &App) -> Dependencies {
             None => None,
         }
     };
-    let (database, engine, payments) = tokio::join!(database, engine, payments);
+    let services = app.passing().services().map(|service| async move {
+        let found = probe(service.name(), app.passing().probe(service)).await;
+        (service, found)
+    });
+    let services = futures::future::join_all(services);
+    let (database, engine, payments, services) = tokio::join!(database, engine, payments, services);
     Dependencies {
         database,
         engine,
         payments,
+        services: services.into_iter().collect(),
     }
 }
 

@@ -19,10 +19,12 @@ mod health;
 mod http;
 mod notifications;
 mod outbox;
+mod passing;
 mod queue;
 mod refunds;
 mod reports;
 mod routes;
+mod services;
 mod store;
 mod tickets;
 mod together;
@@ -46,7 +48,7 @@ pub use self::tickets::new_pass;
 pub use app::Deps;
 pub use bookings::view::{Booking, BookingStatus};
 pub use events::organiser::{OrganiserEntry, add_organiser, list_organisers, remove_organiser};
-pub use options::{Options, Origins, Rate, Rates, Secret, TrustedProxies};
+pub use options::{Options, Origins, Rate, Rates, Secret, Service, ServiceUrls, Services, TrustedProxies};
 pub use routes::openapi;
 pub use users::demo::{DEMO_ORGANISER, Demo, demo_buyer, demo_organiser};
 pub use webhooks::signature;
@@ -83,15 +85,16 @@ pub async fn serve_with(
 ) -> std::io::Result<()> {
     let drain_time_limit = options.drain_time_limit;
     let app = app::App::new(options, deps);
-    let looking = tokio::spawn(availability::refresh::run(app.clone(), shutdown.clone()));
-    let letting_in = tokio::spawn(queue::rooms::run(app.clone(), shutdown.clone()));
     let mut chores = JoinSet::new();
-    chores.spawn(reports::live::run(app.clone(), shutdown.clone()));
-    chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
-    chores.spawn(background::run(AccountEvents::default(), app.clone(), shutdown.clone()));
-    chores.spawn(background::run(EventChanges, app.clone(), shutdown.clone()));
-    chores.spawn(background::run(Messages::default(), app.clone(), shutdown.clone()));
-    chores.spawn(background::run(CalledOff::default(), app.clone(), shutdown.clone()));
+    for service in &app.options().services {
+        begin_chores(*service, &mut chores, &app, &shutdown);
+    }
+    if [Service::Events, Service::Bookings]
+        .iter()
+        .any(|service| app.options().services.contains(service))
+    {
+        chores.spawn(availability::refresh::run(app.clone(), shutdown.clone()));
+    }
     let router = site(routes::router(&app)).into_make_service_with_connect_info::<SocketAddr>();
     let stop = CancellationToken::new();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -111,10 +114,25 @@ pub async fn serve_with(
         }
     };
     shutdown.cancel();
-    looking.await.map_err(std::io::Error::other)?;
-    letting_in.await.map_err(std::io::Error::other)?;
     while let Some(ended) = chores.join_next().await {
         ended.map_err(std::io::Error::other)?;
     }
     served.map_err(std::io::Error::other)?
+}
+
+/// What a service does beside answering requests.
+fn begin_chores(service: Service, chores: &mut JoinSet<()>, app: &app::App, shutdown: &CancellationToken) {
+    let (app, shutdown) = (app.clone(), shutdown.clone());
+    match service {
+        Service::Users => drop(chores.spawn(background::run(AccountEvents::default(), app, shutdown))),
+        Service::Events => drop(chores.spawn(background::run(EventChanges, app, shutdown))),
+        Service::Bookings => drop(chores.spawn(queue::rooms::run(app, shutdown))),
+        Service::Payments => {
+            chores.spawn(background::run(Delivery::default(), app.clone(), shutdown.clone()));
+            chores.spawn(background::run(CalledOff::default(), app, shutdown));
+        }
+        Service::Tickets => {}
+        Service::Notifications => drop(chores.spawn(background::run(Messages::default(), app, shutdown))),
+        Service::Analytics => drop(chores.spawn(reports::live::run(app, shutdown))),
+    }
 }

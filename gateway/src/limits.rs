@@ -31,6 +31,8 @@ pub const EMAIL_CHARS_MAX: usize = 254;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 200;
 /// Digits of an amount before the decimal point: far beyond any price, far within 64 bits of cents.
 pub const AMOUNT_DIGITS_MAX: usize = 12;
+/// Languages of an `Accept-Language` that are looked at: browsers send a handful.
+pub const LANGUAGES_MAX: usize = 20;
 /// Problems named in one answer; whoever makes more mistakes at once fixes these first.
 pub const ERRORS_MAX: usize = 20;
 /// Characters of a client's own text repeated in an error.
@@ -172,15 +174,15 @@ pub const ATTEMPTS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(3);
 pub const MAILS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 /// After those, one in so long.
 pub const MAILS_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(10 * 60);
-/// Addresses or accounts whose attempts are remembered: some 100 bytes each. Past it those who may try again as if they never had are
-/// forgotten, and if that doesn't help nobody is let in.
+/// Addresses or accounts whose attempts are counted each by themselves: some 100 bytes each. Past it those who may try again as if they never
+/// had are forgotten; whoever finds no room all the same is counted together with a few others.
 pub const ATTEMPT_KEYS_MAX: usize = 200_000;
 /// How long browsers remember which sites' pages may ask: as long as Chromium does at the most.
 pub const CORS_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 /// How many users' budgets of requests an address has: a household, an office, a provider's customers who share one.
 pub const ADDRESS_BUDGETS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// Users, and addresses, whose requests of one kind are counted: some 100 bytes each. They are forgotten once they may ask as often
-/// again as if they never had, which takes seconds; past this number the others aren't counted.
+/// again as if they never had, which takes seconds; past this number the others are counted together with a few more.
 pub const RATE_KEYS_MAX: usize = 500_000;
 /// Proxies whose word on where a request comes from is taken: a header longer than this chain names the last of them.
 pub const FORWARDED_MAX: usize = 16;
@@ -265,6 +267,19 @@ pub const METRICS_SEND_LIMIT: Duration = Duration::from_secs(30);
 pub const METRICS_MESSAGE_BYTES_MAX: usize = 1_024;
 /// Events that are named as popular.
 pub const POPULAR_EVENTS_MAX: i64 = 5;
+
+/// How long connecting to a service that runs apart may take: it is in the same network.
+pub const PASSED_CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Connections to each of them that are kept; as many requests may be under way without a new one.
+pub const PASSED_IDLE_CONNECTIONS_MAX: usize = 256;
+/// How long an unused one is kept, below the minute after which balancers between them hang up.
+pub const PASSED_IDLE_MAX: Duration = Duration::from_secs(30);
+/// How much longer than its own limit a service may take to answer.
+pub const PASSED_MARGIN: Duration = Duration::from_secs(1);
+/// When whoever asked for a service that gave no answer may come again.
+pub const PASSED_RETRY: Duration = Duration::from_secs(2);
+/// One in so many of the requests that are worked on at a time may be for one service that runs apart: one that is slow leaves half to the others.
+pub const PASSED_SHARE: usize = 2;
 
 /// How long a dependency may take to answer the readiness probe.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);

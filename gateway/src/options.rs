@@ -1,15 +1,21 @@
 //! Settings of the gateway.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 pub use crate::http::client::TrustedProxies;
 pub use crate::http::cors::Origins;
 pub use crate::http::rates::{Rate, Rates};
+pub use crate::services::{Service, ServiceUrls, Services};
 
 /// Settings of the gateway; [`Options::default`] suits `dev`.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What this gateway serves itself.
+    pub services: BTreeSet<Service>,
+    /// Where those are whose requests it passes on; none of them is among the former.
+    pub service_urls: ServiceUrls,
     /// The workflow that a booking starts, at its newest version.
     pub workflow: String,
     /// The payment method of bookings that name none; none: naming one is required.
@@ -72,6 +78,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            services: Service::ALL.into(),
+            service_urls: ServiceUrls::default(),
             workflow: "booking".to_owned(),
             payment_method_default: Some("pm_card_visa".to_owned()),
             webhook_secret: None,
@@ -104,6 +112,14 @@ impl Default for Options {
             // Below Kubernetes' grace of 30 s.
             drain_time_limit: Duration::from_secs(25),
         }
+    }
+}
+
+impl Options {
+    /// Whether every service can be had here, one way or the other.
+    pub fn is_whole(&self) -> bool {
+        let can_be_had = |service| self.services.contains(service) || self.service_urls.0.contains_key(service);
+        Service::ALL.iter().all(can_be_had)
     }
 }
 

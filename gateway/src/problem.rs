@@ -62,8 +62,12 @@ pub enum Kind {
     TooManyRequests,
     /// Too much is waiting.
     Overloaded,
-    /// Postgres or the engine can't be reached, or does not answer in time.
+    /// Postgres, the engine or a service can't be reached, or does not answer in time.
     Unavailable,
+    /// A service that runs apart gave no answer that makes sense.
+    BadGateway,
+    /// It gave none in time.
+    GatewayTimeout,
     /// A defect of ours.
     Internal,
 }
@@ -123,6 +127,12 @@ impl Kind {
             Kind::TooManyRequests => ("too-many-requests", "Too many requests", StatusCode::TOO_MANY_REQUESTS),
             Kind::Overloaded => ("overloaded", "Too much is waiting", StatusCode::SERVICE_UNAVAILABLE),
             Kind::Unavailable => ("unavailable", "Not available", StatusCode::SERVICE_UNAVAILABLE),
+            Kind::BadGateway => ("bad-gateway", "A service gave no answer", StatusCode::BAD_GATEWAY),
+            Kind::GatewayTimeout => (
+                "gateway-timeout",
+                "A service did not answer in time",
+                StatusCode::GATEWAY_TIMEOUT,
+            ),
             Kind::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }

@@ -1,6 +1,7 @@
 //! Every route, in the API's description by the same line that makes it a route.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::OriginalUri;
@@ -10,11 +11,12 @@ use axum::response::Response;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Object, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
+use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -24,11 +26,13 @@ use crate::http::layers::{self, Capacity};
 use crate::http::rates::{self, Spent};
 use crate::http::rendered::Rendered;
 use crate::http::text::echo;
+use crate::limits::PASSED_MARGIN;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, events, health, notifications, queue, refunds, reports, tickets, users, webhooks};
+use crate::services::Service;
+use crate::{bookings, events, health, notifications, passing, queue, refunds, reports, tickets, users, webhooks};
 
 /// The frame of the API's description; the routes add themselves.
-#[derive(OpenApi)]
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Sagaline ticket shop",
@@ -85,12 +89,17 @@ const DOCUMENTATION_POLICY: &str = "default-src 'none'; script-src 'self'; style
 
 /// All routes with their layers.
 pub fn router(app: &App) -> Router {
-    let (router, mut api) = described().split_for_parts();
-    describe_limits(&mut api);
+    let (router, api) = described(app.options().services.iter().copied(), app.passing().services());
     let description = Description(Rendered::of(api.to_json().expect("a description is plain data")));
+    // What is passed on has a limit of its own, a bit longer than its service's.
+    let longer = app
+        .passing()
+        .services()
+        .next()
+        .map_or(Duration::ZERO, |_| 2 * PASSED_MARGIN);
     let capacity = Capacity {
         permits: Arc::new(Semaphore::new(app.options().requests_max.min(Semaphore::MAX_PERMITS))),
-        time_limit: app.options().request_time_limit,
+        time_limit: app.options().request_time_limit + longer,
     };
     let spent = app.options().rates.as_ref().map(|rates| Arc::new(Spent::of(rates)));
     let router = router
@@ -119,14 +128,12 @@ pub fn router(app: &App) -> Router {
 }
 
 /// The API's description.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = described().into_openapi();
-    describe_limits(&mut api);
-    api
+pub fn openapi() -> OpenApi {
+    described(Service::ALL.into_iter(), std::iter::empty()).1
 }
 
 /// Says of every route that has a limit how it refuses what is too much.
-fn describe_limits(api: &mut utoipa::openapi::OpenApi) {
+fn describe_limits(api: &mut OpenApi) {
     const NAME: &str = "TooManyRequests";
     let problem = Content::new(Some(Ref::from_schema_name("ProblemDetails")));
     let seconds = Header::new(Object::with_type(Type::Integer));
@@ -157,65 +164,98 @@ fn describe_limits(api: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-fn described() -> OpenApiRouter<App> {
+/// What there is beside the services.
+fn common() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
-        .routes(routes!(bookings::routes::create, bookings::mine::list))
-        .routes(routes!(bookings::routes::show, bookings::routes::delete))
-        .routes(routes!(bookings::routes::cancel))
-        .routes(routes!(refunds::routes::refund))
-        .routes(routes!(refunds::cancellation::cancel))
-        .routes(routes!(refunds::cancellation::progress))
-        .routes(routes!(bookings::routes::extend))
-        .routes(routes!(events::routes::list))
-        .routes(routes!(events::routes::show))
-        .routes(routes!(events::routes::seats))
-        .routes(routes!(events::live::seats))
-        .routes(routes!(events::picture::seats))
-        .routes(routes!(events::offers::best_available))
-        .routes(routes!(events::offers::quote))
-        .routes(routes!(events::venues::create, events::venues::list))
-        .routes(routes!(events::venues::show))
-        .routes(routes!(events::venues::put_seats))
-        .routes(routes!(events::manage::create, events::manage::list))
-        .routes(routes!(events::manage::show, events::manage::change))
-        .routes(routes!(events::manage::decide))
-        .routes(routes!(reports::routes::events))
-        .routes(routes!(reports::routes::event))
-        .routes(routes!(events::house::keep))
-        .routes(routes!(events::house::release))
-        .routes(routes!(reports::live::metrics))
-        .routes(routes!(queue::routes::join))
-        .routes(routes!(queue::routes::live))
-        .routes(routes!(users::accounts::register))
-        .routes(routes!(users::accounts::show, users::accounts::change))
-        .routes(routes!(
-            notifications::preferences::show,
-            notifications::preferences::put
-        ))
-        .routes(routes!(notifications::devices::list, notifications::devices::register))
-        .routes(routes!(notifications::devices::remove))
-        .routes(routes!(users::sessions::log_in, users::sessions::list))
-        .routes(routes!(users::sessions::refresh))
-        .routes(routes!(users::sessions::log_out))
-        .routes(routes!(users::sessions::end))
-        .routes(routes!(users::links::ask_for_confirmation))
-        .routes(routes!(users::links::confirmation_page, users::links::confirm))
-        .routes(routes!(users::links::ask_for_reset))
-        .routes(routes!(users::links::reset_page, users::links::reset))
-        .routes(routes!(tickets::orders::look_up))
-        .routes(routes!(tickets::routes::list))
-        .routes(routes!(tickets::routes::document))
-        .routes(routes!(tickets::routes::mailed))
-        .routes(routes!(tickets::routes::keys))
-        .routes(routes!(tickets::doors::check_in, tickets::doors::progress))
-        .routes(routes!(tickets::doors::undo))
-        .routes(routes!(tickets::passes::make))
-        .routes(routes!(webhooks::route::stripe))
-        .routes(routes!(notifications::receipts::twilio))
-        .routes(routes!(notifications::receipts::mail))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(description))
+}
+
+/// The routes of one service.
+fn of(service: Service) -> OpenApiRouter<App> {
+    let router = OpenApiRouter::new();
+    match service {
+        Service::Users => router
+            .routes(routes!(users::accounts::register))
+            .routes(routes!(users::accounts::show, users::accounts::change))
+            .routes(routes!(users::sessions::log_in, users::sessions::list))
+            .routes(routes!(users::sessions::refresh))
+            .routes(routes!(users::sessions::log_out))
+            .routes(routes!(users::sessions::end))
+            .routes(routes!(users::links::ask_for_confirmation))
+            .routes(routes!(users::links::confirmation_page, users::links::confirm))
+            .routes(routes!(users::links::ask_for_reset))
+            .routes(routes!(users::links::reset_page, users::links::reset))
+            .routes(routes!(users::changes::password))
+            .routes(routes!(users::changes::ask_for_email))
+            .routes(routes!(users::changes::email_page, users::changes::email)),
+        Service::Events => router
+            .routes(routes!(events::routes::list))
+            .routes(routes!(events::routes::show))
+            .routes(routes!(events::routes::seats))
+            .routes(routes!(events::live::seats))
+            .routes(routes!(events::picture::seats))
+            .routes(routes!(events::offers::best_available))
+            .routes(routes!(events::offers::quote))
+            .routes(routes!(events::venues::create, events::venues::list))
+            .routes(routes!(events::venues::show))
+            .routes(routes!(events::venues::put_seats))
+            .routes(routes!(events::manage::create, events::manage::list))
+            .routes(routes!(events::manage::show, events::manage::change))
+            .routes(routes!(events::manage::decide))
+            .routes(routes!(events::house::keep))
+            .routes(routes!(events::house::release)),
+        // With the lines: they move as fast as bookings are taken here.
+        Service::Bookings => router
+            .routes(routes!(bookings::routes::create, bookings::mine::list))
+            .routes(routes!(bookings::routes::show, bookings::routes::delete))
+            .routes(routes!(bookings::routes::cancel))
+            .routes(routes!(bookings::routes::extend))
+            .routes(routes!(queue::routes::join))
+            .routes(routes!(queue::routes::live)),
+        Service::Payments => router
+            .routes(routes!(refunds::routes::refund))
+            .routes(routes!(refunds::cancellation::cancel))
+            .routes(routes!(refunds::cancellation::progress))
+            .routes(routes!(webhooks::route::stripe)),
+        Service::Tickets => router
+            .routes(routes!(tickets::orders::look_up))
+            .routes(routes!(tickets::routes::list))
+            .routes(routes!(tickets::routes::document))
+            .routes(routes!(tickets::routes::mailed))
+            .routes(routes!(tickets::routes::keys))
+            .routes(routes!(tickets::doors::check_in, tickets::doors::progress))
+            .routes(routes!(tickets::doors::undo))
+            .routes(routes!(tickets::passes::make)),
+        Service::Notifications => router
+            .routes(routes!(
+                notifications::preferences::show,
+                notifications::preferences::put
+            ))
+            .routes(routes!(notifications::devices::list, notifications::devices::register))
+            .routes(routes!(notifications::devices::remove))
+            .routes(routes!(notifications::receipts::twilio))
+            .routes(routes!(notifications::receipts::mail)),
+        Service::Analytics => router
+            .routes(routes!(reports::routes::events))
+            .routes(routes!(reports::routes::event))
+            .routes(routes!(reports::live::metrics)),
+    }
+}
+
+/// What is served here and what is passed on, with the description of both.
+fn described(here: impl Iterator<Item = Service>, passed_on: impl Iterator<Item = Service>) -> (Router<App>, OpenApi) {
+    let (mut router, mut api) = here
+        .fold(common(), |all, service| all.merge(of(service)))
+        .split_for_parts();
+    for service in passed_on {
+        let theirs = of(service).into_openapi();
+        router = router.merge(passing::routes(service, theirs.paths.paths.keys()));
+        api.merge(theirs);
+    }
+    describe_limits(&mut api);
+    (router, api)
 }
 
 /// Describe this API (OpenAPI 3.1).

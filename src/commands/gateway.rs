@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use orchestrator::client::HttpClient;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::{analytics, shop};
 use crate::cli::{self, set};
@@ -16,18 +18,16 @@ pub fn flags(args: &cli::Gateway) -> Flags {
     let mut flags = args.database.flags();
     flags.extend(set("engine.url", args.engine_url.as_ref()));
     flags.extend(set("gateway.listen", args.listen.as_ref()));
+    flags.extend(set("gateway.services", args.services.as_ref()));
+    flags.extend(set("gateway.service_urls", args.service_urls.as_ref()));
     flags
 }
 
 /// Runs until told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    settings.require(&["database.url"])?;
-    let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
+    let options = options(&settings);
     let stop = shutdown::on_signal()?;
-    // Needs neither the database nor the engine to begin with: without them it answers 503.
-    let database = connect::lazy_database(url, settings.database_connections)?;
-    database.follow_primary([]);
-    let pool = database.pool;
+    let (pool, analytics) = pools(&settings, &options)?;
     let engine = Arc::new(HttpClient::new(&settings.engine_url)?);
     if settings.token_secret.is_none() {
         tracing::warn!(
@@ -35,22 +35,51 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         );
     }
     let listener = bind(settings.gateway_listen).await?;
-    tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
-    let analytics = analytics::reader(&settings)?;
+    let here: Vec<&str> = options.services.iter().map(|service| service.name()).collect();
+    tracing::info!(
+        address = %listener.local_addr()?,
+        engine = settings.engine_url,
+        database = settings.database.as_ref().map(tracing::field::display),
+        services = here.join(","),
+        passed_on = %settings.service_urls,
+        "the gateway listens"
+    );
     let deps = gateway::Deps {
         pool,
         engine,
         analytics,
     };
-    gateway::serve_with(options(&settings), deps, listener, stop, shop::around(&settings)).await?;
+    // The pages want all of the API.
+    let whole = options.is_whole();
+    let around = shop::around(&settings);
+    let site = move |api: axum::Router| if whole { around(api) } else { api };
+    gateway::serve_with(options, deps, listener, stop, site).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Connections to the shop's database and to the analytics', made when they are first used: without them, it answers 503. A gateway that passes
+/// everything on needs none.
+fn pools(settings: &Settings, options: &gateway::Options) -> anyhow::Result<(PgPool, PgPool)> {
+    if options.services.is_empty() {
+        // Nobody asks it anything.
+        let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
+        return Ok((nowhere.clone(), nowhere));
+    }
+    settings.require(&["database.url"])?;
+    let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
+    let database = connect::lazy_database(url, settings.database_connections)?;
+    database.follow_primary([]);
+    Ok((database.pool, analytics::reader(settings)?))
 }
 
 /// The gateway's options as set.
 pub fn options(settings: &Settings) -> gateway::Options {
     let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| gateway::Secret::new(secret.reveal()));
+    let here = settings.gateway_services.here(&settings.service_urls);
     gateway::Options {
+        services: here.expect("settings that don't go together are refused when they are read"),
+        service_urls: settings.service_urls.clone(),
         webhook_secret: secret(&settings.stripe_webhook_secret),
         twilio_auth_token: secret(&settings.messaging.twilio_token),
         mail_webhook_secret: secret(&settings.messaging.mail_webhook_secret),

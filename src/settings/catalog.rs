@@ -281,6 +281,18 @@ pub const CATALOG: &[Entry] = &[
         Some("127.0.0.1:3000"),
         "where the gateway serves the shop's API",
     ),
+    entry(
+        "gateway.services",
+        "SAGALINE_GATEWAY_SERVICES",
+        Some("all"),
+        "what a gateway serves itself: all, or some of users, events, bookings, payments, tickets, notifications, analytics",
+    ),
+    entry(
+        "gateway.service_urls",
+        "SAGALINE_SERVICE_URLS",
+        None,
+        "services that run apart, to which a gateway passes their requests on, as users=http://host:port, joined by commas",
+    ),
     secret(
         "gateway.token_secret",
         "SAGALINE_TOKEN_SECRET",

@@ -87,6 +87,10 @@ pub struct Settings {
     pub operator_token: Option<Secret>,
     /// Where the gateway serves the shop's API.
     pub gateway_listen: SocketAddr,
+    /// What a gateway serves itself.
+    pub gateway_services: gateway::Services,
+    /// Where the services are whose requests it passes on.
+    pub service_urls: gateway::ServiceUrls,
     /// What the shop's access tokens are signed with; several joined by commas.
     pub token_secret: Option<Secret>,
     /// What the gateway knows those by who mail tickets.
@@ -154,6 +158,8 @@ impl Settings {
             operator_server: sources.optional("operator.server", http_url),
             operator_token: sources.optional("operator.token", |text| Ok(Secret::new(text))),
             gateway_listen: sources.required("gateway.listen", address),
+            gateway_services: sources.required("gateway.services", str::parse),
+            service_urls: sources.optional("gateway.service_urls", str::parse).unwrap_or_default(),
             token_secret: sources.optional("gateway.token_secret", token_secret),
             internal_secret: sources.optional("gateway.internal_secret", internal_secret),
             trusted_proxies: sources.optional("gateway.trusted_proxies", str::parse),
@@ -172,6 +178,9 @@ impl Settings {
             payment_attempt_timeout: sources.required("booking.payment_attempt_timeout", duration),
             drain: sources.required("drain", duration),
         };
+        if let Err(problem) = settings.gateway_services.here(&settings.service_urls) {
+            sources.complain(problem);
+        }
         sources.finish(settings)
     }
 
@@ -201,6 +210,8 @@ impl Settings {
             "operator.server" => self.operator_server.clone(),
             "operator.token" => self.operator_token.as_ref().map(Secret::to_string),
             "gateway.listen" => Some(self.gateway_listen.to_string()),
+            "gateway.services" => Some(self.gateway_services.to_string()),
+            "gateway.service_urls" => Some(self.service_urls.to_string()).filter(|urls| !urls.is_empty()),
             "gateway.token_secret" => self.token_secret.as_ref().map(Secret::to_string),
             "gateway.internal_secret" => self.internal_secret.as_ref().map(Secret::to_string),
             "gateway.trusted_proxies" => self.trusted_proxies.as_ref().map(ToString::to_string),

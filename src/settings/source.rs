@@ -125,6 +125,11 @@ impl Sources {
         }
     }
 
+    /// Complains about settings that don't go together.
+    pub(super) fn complain(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
     /// The settings, if nothing was wrong.
     pub(super) fn finish<T>(self, settings: T) -> Result<T, Problems> {
         if self.problems.is_empty() {

@@ -127,6 +127,25 @@ fn the_sample_names_every_variable_and_no_other() {
 }
 
 #[test]
+fn a_service_is_here_or_elsewhere() {
+    let elsewhere = ("SAGALINE_SERVICE_URLS", "users=http://users:3000");
+    let settings = load("", &[elsewhere], Vec::new()).unwrap();
+    assert_eq!(settings.gateway_services.here(&settings.service_urls).unwrap().len(), 6);
+    assert_eq!(
+        settings.shown("gateway.service_urls").as_deref(),
+        Some("users=http://users:3000")
+    );
+    let both = [elsewhere, ("SAGALINE_GATEWAY_SERVICES", "users,events")];
+    let problems = load("", &both, Vec::new()).unwrap_err();
+    assert!(
+        problems
+            .to_string()
+            .contains("the service users can't be served here and"),
+        "{problems}"
+    );
+}
+
+#[test]
 fn an_identity_provider_is_set_as_a_whole_or_not_at_all() {
     assert_eq!(load("", &[], Vec::new()).unwrap().sign_on.options(), None);
     let issuer = ("SAGALINE_OIDC_ISSUER", "https://id.example/");

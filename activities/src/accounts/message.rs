@@ -1,86 +1,96 @@
-//! From a mail's kind to a message.
+//! What a mail about an account says: its kind and its language make a subject, a text and HTML.
 
 use std::time::Duration;
 
 use askama::Template;
+use fluent_bundle::FluentArgs;
 use lettre::Message;
 use lettre::message::{Mailbox, MultiPart};
-use thiserror::Error;
 
-use super::{AccountMailInput, Kind};
+use super::Kind;
+use crate::notifications::ContentError;
 use crate::notifications::content::one_line;
+use crate::notifications::words::{self, Language};
 
-/// Why a message could not be made.
-#[derive(Debug, Error)]
-pub(super) enum MessageError {
-    /// A template failed.
-    #[error("the template could not be rendered: {0}")]
-    Template(#[from] askama::Error),
-    /// Its parts don't make a message.
-    #[error("the message could not be put together: {0}")]
-    Message(#[from] lettre::error::Error),
+/// A link, and how long it is good.
+#[derive(Clone, Copy)]
+pub(super) struct Link<'a> {
+    pub(super) url: &'a str,
+    pub(super) life: Duration,
+}
+
+/// A mail's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its subject.
+    pub subject: String,
+    /// The whole of it.
+    pub text: String,
+    /// The whole of it, as a page.
+    pub html: String,
 }
 
 /// What templates show: one line each, safe as text; HTML is escaped by the templates.
 struct Shown<'a> {
-    name: String,
-    link: &'a str,
-    /// How long the link is good.
-    hours: u64,
+    language: &'static str,
+    subject: String,
+    greeting: String,
+    lead: String,
+    link: Option<&'a str>,
+    footer: String,
 }
 
 #[derive(Template)]
-#[template(path = "account_confirmation.txt")]
-struct ConfirmationText<'a> {
+#[template(path = "account.txt")]
+struct Text<'a> {
     it: &'a Shown<'a>,
 }
 
 #[derive(Template)]
-#[template(path = "account_confirmation.html")]
-struct ConfirmationHtml<'a> {
+#[template(path = "account.html")]
+struct Html<'a> {
     it: &'a Shown<'a>,
 }
 
-#[derive(Template)]
-#[template(path = "account_password_reset.txt")]
-struct ResetText<'a> {
-    it: &'a Shown<'a>,
+/// The words.
+pub(super) fn render(
+    kind: Kind,
+    language: Language,
+    name: &str,
+    link: Option<Link<'_>>,
+) -> Result<Content, ContentError> {
+    let mut variables = FluentArgs::new();
+    variables.set("name", one_line(name));
+    variables.set("hours", link.map_or(0, |link| link.life.as_secs() / 3_600));
+    let part = |attribute: &str| words::text(language, &format!("{}.{attribute}", kind.text()), &variables);
+    let it = &Shown {
+        language: language.tag(),
+        subject: part("subject")?,
+        greeting: part("greeting")?,
+        lead: part("lead")?,
+        link: link.map(|link| link.url),
+        footer: part("footer")?,
+    };
+    Ok(Content {
+        subject: it.subject.clone(),
+        text: Text { it }.render()?,
+        html: Html { it }.render()?,
+    })
 }
 
-#[derive(Template)]
-#[template(path = "account_password_reset.html")]
-struct ResetHtml<'a> {
-    it: &'a Shown<'a>,
-}
-
-/// The message, as text and as HTML.
+/// The message.
 pub(super) fn compose(
-    input: &AccountMailInput,
-    link: &str,
-    life: Duration,
+    content: Content,
     from: &Mailbox,
     to: Mailbox,
     message_id: &str,
-) -> Result<Message, MessageError> {
-    let it = &Shown {
-        name: one_line(&input.name),
-        link,
-        hours: life.as_secs() / 3_600,
-    };
-    let (subject, text, html) = match input.kind {
-        Kind::Registered | Kind::Confirmation => (
-            "Confirm your address",
-            ConfirmationText { it }.render()?,
-            ConfirmationHtml { it }.render()?,
-        ),
-        Kind::PasswordReset => ("A new password", ResetText { it }.render()?, ResetHtml { it }.render()?),
-    };
+) -> Result<Message, lettre::error::Error> {
     let message = Message::builder()
         .from(from.clone())
         .to(to)
-        .subject(subject)
+        .subject(content.subject)
         .message_id(Some(message_id.to_owned()));
-    Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
+    message.multipart(MultiPart::alternative_plain_html(content.text, content.html))
 }
 
 #[cfg(test)]
@@ -88,23 +98,49 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::accounts::{check, preview};
+
+    #[test]
+    fn every_mail_about_an_account_can_be_made_in_every_language() {
+        check().unwrap();
+        for kind in Kind::ALL {
+            let [english, german] = Language::ALL.map(|language| preview(kind, language).unwrap());
+            assert_ne!(english.subject, german.subject, "{kind:?}");
+            assert_ne!(english.text, german.text, "{kind:?}");
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+            assert_eq!(
+                english.text.contains("https://"),
+                kind.link().is_some(),
+                "{}",
+                english.text
+            );
+            assert!(german.html.contains("<html lang=\"de\">"));
+        }
+        let reset = preview(Kind::PasswordReset, Language::De).unwrap();
+        assert!(reset.text.contains("eine Stunde lang"), "{}", reset.text);
+        let confirmation = preview(Kind::Registered, Language::De).unwrap();
+        assert!(confirmation.text.contains("96 Stunden lang"), "{}", confirmation.text);
+    }
 
     #[test]
     fn a_name_is_no_markup() {
-        let input = AccountMailInput {
-            user_id: String::new(),
-            to: String::new(),
-            name: "<b>Ada</b>\r\nBcc: x@example.org".to_owned(),
-            kind: Kind::Registered,
-        };
+        let name = "<b>Ada</b>\r\nBcc: x@example.org { $link }";
         let from: Mailbox = "tickets@sagaline.example".parse().unwrap();
-        let hour = Duration::from_secs(3_600);
-        let link = "https://shop.example/confirmations?token=t";
-        let message = compose(&input, link, hour, &from, from.clone(), "<1@x>").unwrap();
-        let text = String::from_utf8(message.formatted()).unwrap();
-        assert!(text.contains("Subject: Confirm your address"), "{text}");
-        let html = text.split("text/html").nth(1).unwrap();
-        assert!(!html.contains("<b>Ada"), "{html}");
-        assert!(!text.lines().any(|line| line.starts_with("Bcc:")), "{text}");
+        let link = Link {
+            url: "https://shop.example/confirmations?token=t",
+            life: Duration::from_secs(3_600),
+        };
+        for kind in Kind::ALL {
+            let content = render(kind, Language::En, name, Some(link)).unwrap();
+            assert!(!content.html.contains("<b>Ada"), "{}", content.html);
+            assert!(
+                !content.text.lines().any(|line| line.starts_with("Bcc:")),
+                "{}",
+                content.text
+            );
+            let message = compose(content, &from, from.clone(), "<1@x>").unwrap();
+            let text = String::from_utf8(message.formatted()).unwrap();
+            assert!(!text.lines().any(|line| line.starts_with("Bcc:")), "{text}");
+        }
     }
 }

@@ -34,6 +34,9 @@ pub struct RequestInput {
     pub user_id: Option<String>,
     /// The address that was given with the booking.
     pub email: Option<String>,
+    /// The language that was asked for when it was booked; what a user has said for good counts more.
+    #[serde(default)]
+    pub language: Option<Language>,
     /// What to say.
     pub kind: Kind,
     /// What it shows.
@@ -120,6 +123,7 @@ fn messages(
     let wanted = reach.and_then(|reach| reach.channels.as_ref());
     let language = reach
         .and_then(|reach| Language::parse(reach.language.as_deref()?))
+        .or(input.language)
         .unwrap_or_default();
     let wants = |channel: Channel| match (wanted, channel) {
         (_, Channel::Slack) => input.booking_id.is_none(),
@@ -195,6 +199,7 @@ mod tests {
             booking_id: Some(Uuid::nil()),
             user_id: Some(format!("{USER_PREFIX}{}", Uuid::nil())),
             email: Some(" fan@example.com ".to_owned()),
+            language: None,
             kind: Kind::BookingConfirmed,
             data: MessageData::sample(),
         }
@@ -214,6 +219,18 @@ mod tests {
         let said_nothing = ["email fan@example.com en", "push t1 en", "push t2 en"];
         assert_eq!(wish(input(), Some(reach(None))), said_nothing);
         assert_eq!(wish(input(), None), ["email fan@example.com en"]);
+        // Asked for at the booking: it holds for who has said nothing else.
+        let asked = || RequestInput {
+            language: Some(Language::De),
+            ..input()
+        };
+        assert_eq!(wish(asked(), None), ["email fan@example.com de"]);
+        assert_eq!(wish(asked(), Some(reach(None)))[0], "email fan@example.com de");
+        let english = Reach {
+            language: Some("en".to_owned()),
+            ..reach(Some(&["email"]))
+        };
+        assert_eq!(wish(asked(), Some(english)), ["email fan@example.com en"]);
         let nobody = RequestInput { email: None, ..input() };
         assert!(wish(nobody, None).is_empty());
     }
@@ -224,6 +241,7 @@ mod tests {
             booking_id: None,
             user_id: None,
             email: None,
+            language: None,
             kind: Kind::CancellationFinished,
             data: MessageData::sample(),
         };

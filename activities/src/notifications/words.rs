@@ -96,7 +96,7 @@ fn read(language: &'static str, source: &str) -> Texts {
 }
 
 /// The text `message`, or `message.attribute`, with its variables filled in.
-pub(super) fn text(language: Language, name: &str, variables: &FluentArgs<'_>) -> Result<String, WordsError> {
+pub(crate) fn text(language: Language, name: &str, variables: &FluentArgs<'_>) -> Result<String, WordsError> {
     let bundle = language.texts().as_ref().map_err(Clone::clone)?;
     fill(bundle, language.tag(), name, variables)
 }

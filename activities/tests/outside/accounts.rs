@@ -31,7 +31,7 @@ impl Office {
         });
         let mut registry = Registry::new();
         let shop = "https://shop.example".to_owned();
-        accounts::register(&mut registry, database.pool.clone(), mailer.unwrap(), shop);
+        accounts::register(&mut registry, database.pool.clone(), mailer.unwrap(), shop).unwrap();
         Office {
             database,
             sink,
@@ -46,7 +46,12 @@ impl Office {
     }
 
     async fn send(&self, saga: Uuid, account: Uuid, kind: &str) -> Outcome {
-        let input = json!({"userId": format!("usr_{}", account.simple()), "to": "Ada@example.org", "name": "Ada", "kind": kind});
+        self.send_to(saga, account, kind, "Ada@example.org", Value::Null).await
+    }
+
+    async fn send_to(&self, saga: Uuid, account: Uuid, kind: &str, to: &str, language: Value) -> Outcome {
+        let user = format!("usr_{}", account.simple());
+        let input = json!({"userId": user, "to": to, "name": "Ada", "kind": kind, "language": language});
         run_batch(&self.registry, "notifications", "accounts.mail", vec![(saga, input)])
             .await
             .remove(0)
@@ -96,6 +101,89 @@ async fn the_mail_has_a_link_of_which_only_a_digest_is_kept() {
         assert_eq!(office.purposes(&token).await, [purpose]);
         assert!(!output.to_string().contains(&token), "the saga must not know it");
     }
+}
+
+/// The last mail as its reader sees it, more or less.
+fn last_mail(office: &Office) -> String {
+    let data = office.sink.messages().pop().unwrap().data;
+    data.replace("=\r\n", "").replace("=3D", "=").replace("=C3=A4", "ä")
+}
+
+#[tokio::test]
+async fn mails_about_accounts_are_written_in_their_users_language() {
+    let office = Office::open().await;
+    let account = office.account().await;
+    let english = office.send(Uuid::now_v7(), account, "registered").await;
+    read::<Value>(english).unwrap();
+    assert!(last_mail(&office).contains("please confirm that this is your address"));
+    // Their browser asked for German.
+    let to = "Ada@example.org";
+    let german = office
+        .send_to(Uuid::now_v7(), account, "password_reset", to, json!("de"))
+        .await;
+    read::<Value>(german).unwrap();
+    let mail = last_mail(&office);
+    assert!(
+        mail.contains("Subject: Ein neues Passwort") && mail.contains("Guten Tag Ada,"),
+        "{mail}"
+    );
+    // What they have said counts more.
+    sqlx::query(
+        "insert into ticketing.notification_preferences (account_id, language, channels) values ($1, 'en', '{}')",
+    )
+    .bind(account)
+    .execute(&office.database.pool)
+    .await
+    .unwrap();
+    let english = office
+        .send_to(Uuid::now_v7(), account, "password_changed", to, json!("de"))
+        .await;
+    read::<Value>(english).unwrap();
+    let mail = last_mail(&office);
+    assert!(
+        mail.contains("Subject: Your password was changed") && !mail.contains("https://"),
+        "{mail}"
+    );
+    let klingon = office
+        .send_to(Uuid::now_v7(), account, "registered", to, json!("tlh"))
+        .await;
+    assert!(
+        matches!(&klingon, Outcome::Failed { code, .. } if code == "invalid_input"),
+        "{klingon:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_address_is_kept_with_the_link_that_is_sent_there() {
+    let office = Office::open().await;
+    let account = office.account().await;
+    let to = "new@example.org";
+    read::<Value>(
+        office
+            .send_to(Uuid::now_v7(), account, "email_change", to, json!("de"))
+            .await,
+    )
+    .unwrap();
+    let token = token_after(&office, "https://shop.example/email-changes?token=");
+    assert_eq!(office.purposes(&token).await, ["email_change"]);
+    let kept: String = sqlx::query_scalar("select email from ticketing.account_links where token_hash = $1")
+        .bind(Sha256::digest(&token).to_vec())
+        .fetch_one(&office.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(kept, to);
+    // The old one is told, without a link, though it may be nobody's by now.
+    read::<Value>(
+        office
+            .send_to(Uuid::now_v7(), account, "email_changed", "old@example.org", Value::Null)
+            .await,
+    )
+    .unwrap();
+    let mail = last_mail(&office);
+    assert!(
+        mail.contains("another address now") && !mail.contains("https://"),
+        "{mail}"
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::events::pricing::Breakdown;
 use crate::http::body::{self, Members};
+use crate::http::language::Language;
 use crate::http::text::{echo, is_email};
 use crate::limits::{EMAIL_CHARS_MAX, ID_CHARS_MAX, PAYMENT_METHOD_CHARS_MAX, SEATS_PER_BOOKING_MAX};
 use crate::money::Cents;
@@ -21,7 +22,15 @@ use crate::users::identify::Buyer;
 /// The label by which a user's bookings are found.
 pub const USER_TAG: &str = "userId";
 /// The fields of a request, as errors name them.
-const FIELDS: [&str; 6] = ["userId", "eventId", "seatIds", "totalAmount", "paymentMethod", "email"];
+const FIELDS: [&str; 7] = [
+    "userId",
+    "eventId",
+    "seatIds",
+    "totalAmount",
+    "paymentMethod",
+    "email",
+    "language",
+];
 
 /// The body of `POST /bookings`. Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -48,11 +57,22 @@ pub struct BookingRequest {
     #[schema(max_length = 254, required = false, format = "email", example = "fan@example.com")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// The language of what is written about this booking; left out: what `Accept-Language` likes best, else English. Users who have said
+    /// how they want to be written to are written to in that language.
+    // English is what holds where nothing is said, so it is never kept.
+    #[schema(required = false, example = "de")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
 }
 
 impl BookingRequest {
     /// Reads the body; every mistake that shows without the database is named at once.
-    pub fn parse(bytes: &[u8], buyer: &Buyer, anonymous: bool) -> Result<BookingRequest, Problem> {
+    pub fn parse(
+        bytes: &[u8],
+        buyer: &Buyer,
+        anonymous: bool,
+        accepted: Option<Language>,
+    ) -> Result<BookingRequest, Problem> {
         let mut members = body::parse_object(bytes)?;
         let mut errors = Vec::new();
         let errors_of = &mut errors;
@@ -63,6 +83,8 @@ impl BookingRequest {
         let total_amount = total_amount(&mut members, errors_of);
         let payment_method = optional_text(&mut members, "paymentMethod", PAYMENT_METHOD_CHARS_MAX, errors_of);
         let email = email(&mut members, errors_of);
+        let language = members.take("language", errors_of);
+        let language = language.and_then(|raw| Language::read(&raw, "/language", errors_of));
         members.finish(&FIELDS, errors_of);
         match (user_id, event_id, seat_ids, total_amount) {
             (Some(user_id), Some(event_id), Some(seat_ids), Some(total_amount)) if errors.is_empty() => {
@@ -73,6 +95,7 @@ impl BookingRequest {
                     total_amount,
                     payment_method,
                     email: email.or_else(|| buyer.email()),
+                    language: language.or(accepted).filter(|language| *language != Language::En),
                 })
             }
             _ => Err(Problem::invalid(errors)),
@@ -149,6 +172,9 @@ impl BookingRequest {
             "email": self.email,
             "event": {"name": quote.name, "venue": quote.venue, "date": quote.date},
         });
+        if let Some(language) = self.language {
+            input["language"] = json!(language);
+        }
         // Where nothing is added to prices the input is what it always was.
         if !quote.pricing.is_plain()
             && let Some(order) = self.breakdown(quote)

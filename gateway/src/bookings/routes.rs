@@ -18,6 +18,7 @@ use super::view::{Booking, BookingStatus, is_extended, path_of};
 use crate::app::App;
 use crate::availability::Claim;
 use crate::http::extract::PathId;
+use crate::http::language::Language;
 use crate::http::{body, context, prefer, text};
 use crate::limits::{BODY_BYTES_MAX, BOOKINGS_RETRY_S, HISTORY_MAX, IDEMPOTENCY_KEY_CHARS_MAX, NEXT_ACTION_AFTER};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
@@ -46,6 +47,7 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
         ("Idempotency-Key" = Option<String>, Header, description = "A new key for each booking, at most 200 characters; the same for repetitions"),
         ("Queue-Token" = Option<String>, Header, description = "Where the event has a waiting room: the token of the buyer's place, once it is their turn"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, at most 30: answer with the outcome"),
+        ("Accept-Language" = Option<String>, Header, description = "The language of messages about this booking, where `language` says nothing"),
     ),
     request_body = BookingRequest,
     responses(
@@ -74,7 +76,8 @@ pub async fn create(State(app): State<App>, buyer: Buyer, headers: HeaderMap, bo
     // The size before the type: whoever sends 10 MB of anything is told so.
     let bytes = body::read(&headers, body, BODY_BYTES_MAX).await?;
     body::require_json(&headers)?;
-    let wish = BookingRequest::parse(&bytes, &buyer, app.options().anonymous_bookings)?;
+    let accepted = Language::accepted(&headers);
+    let wish = BookingRequest::parse(&bytes, &buyer, app.options().anonymous_bookings, accepted)?;
     let in_use = key
         .as_deref()
         .map(|key| app.keys().begin(key, wish.hash()))

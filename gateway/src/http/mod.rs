@@ -6,6 +6,7 @@ pub mod context;
 pub mod cors;
 pub mod counter;
 pub mod extract;
+pub mod language;
 pub mod layers;
 pub mod page;
 pub mod prefer;

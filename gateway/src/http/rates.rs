@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method};
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use governor::Quota;
 
 use super::client::{FORWARDED_FOR, origin};
-use super::counter::{Counter, TooMuch, network};
+use super::counter::{Counter, network};
 use crate::app::App;
 use crate::limits::{ADDRESS_BUDGETS, RATE_KEYS_MAX};
 use crate::problem::{Kind, Problem};
@@ -145,25 +146,16 @@ impl Spent {
             Purpose::Booking => &self.booking,
         };
         let by_user = user.map_or(Ok(()), |user| budgets.users.count(&user));
-        by_user.or_else(|error| refuse(error, "this user"))?;
+        by_user.map_err(|wait| refused(wait, "this user"))?;
         let by_address = address.map_or(Ok(()), |address| budgets.addresses.count(&network(address)));
-        by_address.or_else(|error| refuse(error, "this address"))
+        by_address.map_err(|wait| refused(wait, "this address"))
     }
 }
 
-fn refuse(error: TooMuch, whose: &str) -> Result<(), Problem> {
-    match error {
-        TooMuch::Wait(wait) => {
-            metrics::counter!("sagaline_gateway_rate_limited_total").increment(1);
-            let detail = format!("too many requests of {whose}; try again after the time that Retry-After says");
-            Err(Problem::new(Kind::TooManyRequests, detail).retry_after(wait))
-        }
-        // Whoever can't be counted is let through: what is too much for the gateway is refused behind this.
-        TooMuch::Uncounted => {
-            metrics::counter!("sagaline_gateway_rate_uncounted_total").increment(1);
-            Ok(())
-        }
-    }
+fn refused(wait: Duration, whose: &str) -> Problem {
+    metrics::counter!("sagaline_gateway_rate_limited_total").increment(1);
+    let detail = format!("too many requests of {whose}; try again after the time that Retry-After says");
+    Problem::new(Kind::TooManyRequests, detail).retry_after(wait)
 }
 
 /// Refuses a request whose user or address has asked for too much.

@@ -12,20 +12,11 @@ use utoipa::ToSchema;
 use super::store::preferences::{self, Row};
 use crate::app::App;
 use crate::http::body;
+use crate::http::language::Language;
 use crate::limits::BODY_BYTES_MAX;
 use crate::problem::{FieldError, Problem, ProblemDetails};
 use crate::users::identify::LoggedIn;
 use crate::users::request::{NOT_INTERNATIONAL, international};
-
-/// A language that messages are written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// English.
-    En,
-    /// German.
-    De,
-}
 
 /// What a buyer can be reached by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -69,11 +60,7 @@ impl Preferences {
     /// What the row says; what this gateway does not know, a newer one wrote, and is left out.
     fn of(row: Row) -> Preferences {
         Preferences {
-            language: if row.language == "de" {
-                Language::De
-            } else {
-                Language::En
-            },
+            language: Language::parse(&row.language).unwrap_or(Language::En),
             channels: row.channels.iter().filter_map(|name| channel(name)).collect(),
             phone: row.phone,
         }
@@ -81,11 +68,7 @@ impl Preferences {
 
     fn row(&self) -> Row {
         Row {
-            language: match self.language {
-                Language::En => "en",
-                Language::De => "de",
-            }
-            .to_owned(),
+            language: self.language.tag().to_owned(),
             channels: self.channels.iter().map(|channel| name(*channel).to_owned()).collect(),
             phone: self.phone.clone(),
         }

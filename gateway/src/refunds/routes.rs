@@ -197,6 +197,9 @@ pub fn saga_input(booking: &SagaDetail, seat_ids: &[String], reason: &str) -> Va
         "bookingId": booking.id, "eventId": input["eventId"], "userId": input["userId"], "seatIds": seat_ids,
         "currency": input["currency"], "reason": reason, "email": input["email"],
     });
+    if input["language"].is_string() {
+        refund["language"] = input["language"].clone();
+    }
     if input["event"].is_object() {
         refund["event"] = input["event"].clone();
     }

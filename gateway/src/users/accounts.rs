@@ -10,10 +10,10 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use super::UserId;
 use super::identify::{LoggedIn, no_token};
 use super::request::{self, ProfileChange, Registration};
 use super::store::accounts::{self, NewAccount, Profile};
+use super::{UserId, outbox};
 use crate::app::App;
 use crate::http::client::Client;
 use crate::problem::{Problem, ProblemDetails};
@@ -95,6 +95,7 @@ pub async fn register(
         password_hash: &hash,
         name: &registration.name,
         phone: registration.phone.as_deref(),
+        data: outbox::asked_in(&headers),
     };
     if !accounts::insert(app.pool(), &account).await? {
         return Err(Problem::conflict(

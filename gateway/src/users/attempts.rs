@@ -10,7 +10,7 @@ use std::time::Duration;
 use governor::Quota;
 use sha2::{Digest, Sha256};
 
-use crate::http::counter::{Counter, TIDY_EVERY, TooMuch, network};
+use crate::http::counter::{Counter, network};
 use crate::limits::{
     ATTEMPT_KEYS_MAX, ATTEMPTS_PER_ACCOUNT, ATTEMPTS_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ADDRESS,
     ATTEMPTS_PER_ADDRESS_EVERY, ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PAIR_EVERY, MAILS_PER_ACCOUNT, MAILS_PER_ACCOUNT_EVERY,
@@ -75,18 +75,12 @@ fn account(email_key: &str) -> AccountKey {
     std::array::from_fn(|index| digest[index])
 }
 
-/// Somebody tries once more. Whoever can't be counted isn't let in: what is behind this is worth guessing.
+/// Somebody tries once more.
 fn attempt<K: Hash + Eq + Clone>(counter: &Counter<K>, key: &K) -> Result<(), Problem> {
-    counter.count(key).map_err(|too_much| match too_much {
-        TooMuch::Wait(wait) => {
-            metrics::counter!("sagaline_gateway_attempts_refused_total").increment(1);
-            let detail = "too many attempts; try again after the time that Retry-After says";
-            Problem::new(Kind::TooManyAttempts, detail).retry_after(wait)
-        }
-        TooMuch::Uncounted => {
-            let detail = "too many people try at once; try again shortly";
-            Problem::new(Kind::Overloaded, detail).retry_after(TIDY_EVERY)
-        }
+    counter.count(key).map_err(|wait| {
+        metrics::counter!("sagaline_gateway_attempts_refused_total").increment(1);
+        let detail = "too many attempts; try again after the time that Retry-After says";
+        Problem::new(Kind::TooManyAttempts, detail).retry_after(wait)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::PgPool;
 
 use super::random::{self, Refresh};
@@ -53,6 +54,7 @@ async fn demo_user(pool: &PgPool, options: &Options, (email, name): (&str, &str)
             password_hash: &hash,
             name,
             phone: None,
+            data: json!({}),
         };
         accounts::insert_silently(pool, &account).await.map_err(text)?;
     }

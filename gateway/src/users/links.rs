@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 
 use super::identify::{LoggedIn, no_token};
+use super::outbox::asked_in;
 use super::request::{self, ConfirmationRequest, NewPassword, ResetRequest};
 use super::store::{accounts, events, links};
 use super::{page, random};
@@ -31,13 +31,17 @@ use crate::problem::{Kind, Problem, ProblemDetails};
         (status = 503, description = "Not available", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn ask_for_confirmation(State(app): State<App>, LoggedIn(bearer): LoggedIn) -> Result<StatusCode, Problem> {
+pub async fn ask_for_confirmation(
+    State(app): State<App>,
+    LoggedIn(bearer): LoggedIn,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
     let profile = accounts::profile(app.pool(), bearer.user).await?.ok_or_else(no_token)?;
     if profile.email_confirmed_at.is_some() {
         return Err(Problem::new(Kind::Refused, "the address is confirmed already"));
     }
     app.users().attempts.mail_to(&request::email_key(&profile.email))?;
-    events::insert(app.pool(), "confirmation", bearer.user.0, &json!({})).await?;
+    events::insert(app.pool(), "confirmation", bearer.user.0, &asked_in(&headers)).await?;
     app.wake_account_events();
     Ok(StatusCode::ACCEPTED)
 }
@@ -48,7 +52,7 @@ pub async fn ask_for_confirmation(State(app): State<App>, LoggedIn(bearer): Logg
 #[into_params(parameter_in = Query)]
 pub struct LinkParameters {
     /// From the mail.
-    token: String,
+    pub(super) token: String,
 }
 
 /// The page behind the link that confirms an address: a button that sends `POST /confirmations`.
@@ -128,7 +132,7 @@ pub async fn ask_for_reset(
     let email_key = request::email_key(&email);
     app.users().attempts.by_address(client.address)?;
     app.users().attempts.mail_to(&email_key)?;
-    events::insert_reset(app.pool(), &email_key).await?;
+    events::insert_reset(app.pool(), &email_key, &asked_in(&headers)).await?;
     app.wake_account_events();
     Ok(StatusCode::ACCEPTED)
 }
@@ -202,7 +206,8 @@ fn no_link() -> Problem {
     )
 }
 
-fn answer(outcome: Result<(), Problem>, is_form: bool, done: &str) -> Result<Response, Problem> {
+/// What a link's form, or its request, is answered.
+pub fn answer(outcome: Result<(), Problem>, is_form: bool, done: &str) -> Result<Response, Problem> {
     match (outcome, is_form) {
         (Ok(()), true) => Ok(page::done(done)),
         (Ok(()), false) => Ok(StatusCode::NO_CONTENT.into_response()),

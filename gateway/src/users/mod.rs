@@ -9,6 +9,7 @@
 //! for registration, which must.
 
 pub mod accounts;
+pub mod changes;
 pub mod demo;
 pub mod id;
 pub mod identify;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use orchestrator::client::StartRequest;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -14,10 +15,15 @@ use super::store::events::{self, Due};
 use super::store::{links, sessions};
 use crate::app::App;
 use crate::background::{Chore, Next, Seldom, clear_away};
+use crate::http::language::Language;
 use crate::limits::{USERS_PURGE_EVERY, USERS_PURGE_MAX};
 use crate::outbox::{self, Outbox};
 use crate::store::outbox::Table;
 
+/// Somebody wants another address for their account: the event's data have it.
+pub const EMAIL_CHANGE: &str = "email_change";
+/// An account has another address: the event's data have the one that it had.
+pub const EMAIL_CHANGED: &str = "email_changed";
 /// How the keys begin under which accounts' sagas are started.
 pub const ACCOUNT_EVENT_KEYS: &str = "account-event/";
 
@@ -83,12 +89,29 @@ fn input(event: &Due) -> Option<Value> {
     match event.kind.as_str() {
         // Those that need no mail carry nobody's address.
         "login" | "logout" => members.extend(event.data.as_object().cloned().unwrap_or_default()),
-        _ => {
-            members.insert("email".to_owned(), json!(event.email));
+        kind => {
+            // What is about another address than the account's goes there.
+            let other = event
+                .data
+                .get("email")
+                .filter(|_| kind == EMAIL_CHANGE || kind == EMAIL_CHANGED);
+            members.insert("email".to_owned(), other.cloned().unwrap_or_else(|| json!(event.email)));
             members.insert("name".to_owned(), json!(event.name));
+            if let Some(language) = event.data.get("language") {
+                members.insert("language".to_owned(), language.clone());
+            }
         }
     }
     Some(input)
+}
+
+/// What an event's data say of the language that a request asks for: the mail about it is written in that, unless its reader has said
+/// otherwise. English is what holds where nothing is said.
+pub fn asked_in(headers: &HeaderMap) -> Value {
+    match Language::accepted(headers).filter(|language| *language != Language::En) {
+        Some(language) => json!({ "language": language }),
+        None => json!({}),
+    }
 }
 
 async fn purge(app: &App) -> Result<(u64, u64), sqlx::Error> {

@@ -15,6 +15,15 @@ pub fn confirm(token: &str) -> Response {
     page(StatusCode::OK, "Confirm your address", &form)
 }
 
+/// A page that asks to confirm that an address is to be an account's. The token must have been checked for its form.
+pub fn change_email(token: &str) -> Response {
+    let form = format!(
+        "<form method=\"post\" action=\"/email-changes\"><input type=\"hidden\" name=\"token\" value=\"{token}\">\
+         <button>Make this my address</button></form>"
+    );
+    page(StatusCode::OK, "Your new address", &form)
+}
+
 /// A page that asks for a new password.
 pub fn reset(token: &str) -> Response {
     let form = format!(

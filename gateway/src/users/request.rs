@@ -89,6 +89,34 @@ pub struct NewPassword {
     pub password: String,
 }
 
+/// Another password, by whoever knows the present one.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordChange {
+    /// The present one.
+    #[schema(max_length = 128, format = "password", example = "correct horse battery")]
+    pub current_password: String,
+    /// The next one. Its length is what counts.
+    #[schema(
+        min_length = 8,
+        max_length = 128,
+        format = "password",
+        example = "staple battery horse"
+    )]
+    pub new_password: String,
+}
+
+/// Another address, by whoever knows the password.
+#[derive(Serialize, ToSchema)]
+pub struct EmailChange {
+    /// The new address: a link is sent there.
+    #[schema(max_length = 254, format = "email", example = "ada@example.org")]
+    pub email: String,
+    /// The account's password.
+    #[schema(max_length = 128, format = "password", example = "correct horse battery")]
+    pub password: String,
+}
+
 /// The body's members, of a JSON object.
 pub async fn members(headers: &HeaderMap, body: Body) -> Result<Members, Problem> {
     // The size before the type: whoever sends 10 MB of anything is told so.
@@ -119,7 +147,7 @@ impl Registration {
     pub fn parse(mut members: Members) -> Result<Registration, Problem> {
         let mut errors = Vec::new();
         let email = email(&mut members, &mut errors);
-        let password = new_password(&mut members, &mut errors);
+        let password = new_password("password", &mut members, &mut errors);
         let name = members.required_text("name", ID_CHARS_MAX, &mut errors);
         let phone = members
             .take("phone", &mut errors)
@@ -184,6 +212,42 @@ impl ProfileChange {
     }
 }
 
+impl PasswordChange {
+    /// Reads the body.
+    pub fn parse(mut members: Members) -> Result<PasswordChange, Problem> {
+        let mut errors = Vec::new();
+        let current = members.required_text("currentPassword", PASSWORD_CHARS_MAX, &mut errors);
+        let new = new_password("newPassword", &mut members, &mut errors);
+        members.finish(&["currentPassword", "newPassword"], &mut errors);
+        match (current, new) {
+            (Some(current_password), Some(new_password)) if errors.is_empty() => Ok(PasswordChange {
+                current_password,
+                new_password,
+            }),
+            _ => Err(Problem::invalid(errors)),
+        }
+    }
+}
+
+impl EmailChange {
+    /// Reads the body.
+    pub fn parse(mut members: Members) -> Result<EmailChange, Problem> {
+        let mut errors = Vec::new();
+        let email = email(&mut members, &mut errors);
+        let password = members.required_text("password", PASSWORD_CHARS_MAX, &mut errors);
+        members.finish(&["email", "password"], &mut errors);
+        match (email, password) {
+            (Some(email), Some(password)) if errors.is_empty() => Ok(EmailChange { email, password }),
+            _ => Err(Problem::invalid(errors)),
+        }
+    }
+}
+
+/// What is wrong with a password that isn't the account's.
+pub fn wrong_password(pointer: &str) -> Problem {
+    Problem::invalid(vec![FieldError::new(pointer, "is not the account's password")])
+}
+
 /// Reads the body of a confirmation.
 pub fn link_token(mut members: Members) -> Result<String, Problem> {
     let mut errors = Vec::new();
@@ -217,7 +281,7 @@ pub fn reset_email(mut members: Members) -> Result<String, Problem> {
 /// Reads the body of a new password.
 pub fn password_only(mut members: Members) -> Result<String, Problem> {
     let mut errors = Vec::new();
-    let password = new_password(&mut members, &mut errors);
+    let password = new_password("password", &mut members, &mut errors);
     members.finish(&["password"], &mut errors);
     password
         .filter(|_| errors.is_empty())
@@ -243,13 +307,13 @@ fn email(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> 
     None
 }
 
-fn new_password(members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
-    let password = members.required_text("password", PASSWORD_CHARS_MAX, errors)?;
+fn new_password(field: &str, members: &mut Members, errors: &mut Vec<FieldError>) -> Option<String> {
+    let password = members.required_text(field, PASSWORD_CHARS_MAX, errors)?;
     if password.chars().count() >= PASSWORD_CHARS_MIN {
         return Some(password);
     }
     let message = format!("must have at least {PASSWORD_CHARS_MIN} characters");
-    errors.push(FieldError::new("/password", message));
+    errors.push(FieldError::new(format!("/{field}"), message));
     None
 }
 

@@ -58,6 +58,9 @@ async fn wishes_that_are_not_valid_are_refused_with_the_field_named() {
         (wish_with("email", json!("a@b, c@d")), "/email"),
         (wish_with("email", json!("a@b\r\nBcc: everybody@c")), "/email"),
         (wish_with("email", json!(true)), "/email"),
+        (wish_with("language", json!("tlh")), "/language"),
+        (wish_with("language", json!("DE")), "/language"),
+        (wish_with("language", json!(["de"])), "/language"),
         (wish_with("coupon", json!("FREE")), "/coupon"),
         (wish_with("a/b~c", json!(1)), "/a~1b~0c"),
     ];

@@ -42,6 +42,31 @@ async fn a_wish_becomes_one_start_of_the_saga() {
 }
 
 #[tokio::test]
+async fn a_guest_says_in_which_language_they_are_written_to() {
+    let shop = shop::open().await;
+    let started = async |wish: &Value, accepted: &'static str| {
+        let answer = Answer::of(shop.booking(wish).header("accept-language", accepted)).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        shop.engine.starts().pop().unwrap().input
+    };
+    let said = |language: &str| wish_with("language", json!(language));
+    let german = started(&said("de"), "en").await;
+    assert_eq!(german["language"], "de");
+    let schema = workflows::tickets::booking::definition(&Default::default()).input_schema;
+    let fields = schema["properties"].as_object().unwrap();
+    assert!(
+        german.as_object().unwrap().keys().all(|name| fields.contains_key(name)),
+        "{german}"
+    );
+    // Whoever says nothing is written to in what their browser likes best; English is what holds in any case.
+    assert_eq!(started(&wish(), "fr, de-CH;q=0.8, en;q=0.2").await["language"], "de");
+    for (wish, accepted) in [(wish(), "en-US, de;q=0.5"), (wish(), "fr"), (said("en"), "de")] {
+        let input = started(&wish, accepted).await;
+        assert!(input.get("language").is_none(), "{accepted}: {input}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_key_and_body_give_the_same_answer() {
     let shop = shop::open().await;
     let send = async |body: &Value| Answer::of(shop.booking(body).header("idempotency-key", "k-1")).await;

@@ -11,6 +11,7 @@ mod live;
 mod notifications;
 mod organisers;
 mod overload;
+mod passing;
 mod platform;
 mod refunds;
 mod shop;

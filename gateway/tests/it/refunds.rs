@@ -12,7 +12,7 @@ use crate::users::{access, options, somebody};
 
 /// A confirmed booking of whoever has the token, or of nobody in particular.
 async fn confirmed(shop: &Shop, token: Option<&str>) -> SagaId {
-    let mut request = shop.booking(&wish());
+    let mut request = shop.booking(&wish()).header("accept-language", "de");
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
@@ -82,6 +82,7 @@ async fn a_buyer_gives_tickets_back_and_sees_what_became_of_it() {
         assert!(fields.contains_key(name), "{name}");
     }
     assert_eq!(started.input["seatIds"], json!(["A16"]));
+    assert_eq!(started.input["language"], "de", "as it was booked in");
     assert_eq!(
         (&started.input["reason"], &started.input["email"]),
         (&json!("BUYER"), &json!("ada@example.com"))

@@ -183,6 +183,11 @@ impl Shop {
         }
     }
 
+    /// Its database.
+    pub fn database(&self) -> &TestDatabase {
+        self._database.as_ref().unwrap()
+    }
+
     /// Tells the gateway to stop.
     pub fn stop(&self) {
         self.stop.cancel();

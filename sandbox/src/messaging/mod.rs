@@ -2,12 +2,13 @@
 //! webhook. They take what the real ones' documentation describes, refuse the rest in the real ones' words, and keep the last messages, which a
 //! page shows ([`page`]).
 
+mod callbacks;
 mod google;
 mod page;
 mod twilio;
 
 pub use google::GONE;
-pub use twilio::{INVALID_NUMBER, OPTED_OUT};
+pub use twilio::{INVALID_NUMBER, OPTED_OUT, UNREACHABLE};
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +26,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use callbacks::Callbacks;
+
 /// What these providers know of us.
 #[derive(Clone, Debug)]
 pub struct MessagingOptions {
@@ -38,6 +41,8 @@ pub struct MessagingOptions {
     pub service_account_key: Option<Vec<u8>>,
     /// Messages kept, at most; the oldest are forgotten.
     pub keep: usize,
+    /// Whether Twilio says what becomes of SMS, at the addresses that come with them: those in this network, by plain HTTP.
+    pub callbacks: bool,
 }
 
 impl Default for MessagingOptions {
@@ -48,6 +53,7 @@ impl Default for MessagingOptions {
             project: "sagaline-sandbox".to_owned(),
             service_account_key: None,
             keep: 500,
+            callbacks: false,
         }
     }
 }
@@ -97,6 +103,8 @@ struct Shared {
     total: Mutex<u64>,
     faults: Mutex<Faults>,
     tokens: Mutex<Vec<String>>,
+    /// None: nobody is told anything.
+    callbacks: Option<Callbacks>,
 }
 
 /// To reach them by; they stop when the last clone is dropped.
@@ -110,6 +118,10 @@ impl Messaging {
     /// Listens on `address` (port 0: any).
     pub async fn start(options: MessagingOptions, address: SocketAddr) -> io::Result<Messaging> {
         let listener = TcpListener::bind(address).await?;
+        let stop = CancellationToken::new();
+        let callbacks = options
+            .callbacks
+            .then(|| Callbacks::new(options.auth_token.clone(), stop.clone()));
         let shared = Arc::new(Shared {
             url: format!("http://{}", listener.local_addr()?),
             options,
@@ -117,8 +129,8 @@ impl Messaging {
             total: Mutex::default(),
             faults: Mutex::default(),
             tokens: Mutex::default(),
+            callbacks,
         });
-        let stop = CancellationToken::new();
         let serving =
             axum::serve(listener, router(shared.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::spawn(serving.into_future());

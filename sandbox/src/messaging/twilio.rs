@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use super::callbacks::Told;
 use super::{Shared, header, is_declared};
 
 /// Characters of a message, at most: what is longer is error 21617.
@@ -21,6 +22,10 @@ const BODY_CHARS_MAX: usize = 1_600;
 pub const INVALID_NUMBER: &str = "+15005550001";
 /// Its owner has answered STOP.
 pub const OPTED_OUT: &str = "+15005550004";
+
+/// It takes messages, and none arrives: where there are callbacks, they say *undelivered*. A number of our own; Twilio's magic ones have none
+/// for this.
+pub const UNREACHABLE: &str = "+15005550030";
 
 pub(super) async fn send(
     State(shared): State<Arc<Shared>>,
@@ -69,8 +74,19 @@ pub(super) async fn send(
         return bad(21_609, "The StatusCallback URL is not a valid URL.");
     }
     let number = shared.take("sms", to, text, json!(form));
+    let sid = format!("SM{number:032x}");
+    if let Some(callbacks) = shared.callbacks.as_ref().filter(|_| callback.starts_with("http://")) {
+        callbacks.begin(Told {
+            url: callback.to_owned(),
+            sid: sid.clone(),
+            account: account.clone(),
+            from: sender.clone(),
+            to: to.to_owned(),
+            arrives: to != UNREACHABLE,
+        });
+    }
     let answer = json!({
-        "sid": format!("SM{number:032x}"), "account_sid": account, "to": to, "from": sender, "body": text,
+        "sid": sid, "account_sid": account, "to": to, "from": sender, "body": text,
         "status": "queued", "direction": "outbound-api", "error_code": null, "error_message": null,
     });
     (StatusCode::CREATED, Json(answer)).into_response()

@@ -20,10 +20,12 @@ use crate::limits::{ANSWER_BYTES_MAX, ANSWER_LIMIT};
 
 /// Where a request came through before it came to us.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// What is handed on of a browser's request: who it is as far as limits and logs are concerned, and its trace.
-const HANDED_ON: [HeaderName; 3] = [
+/// What is handed on of a browser's request: who it is as far as limits and logs are concerned, its trace, and in which language its user
+/// would like to be written to.
+const HANDED_ON: [HeaderName; 4] = [
     FORWARDED_FOR,
     header::USER_AGENT,
+    header::ACCEPT_LANGUAGE,
     HeaderName::from_static("traceparent"),
 ];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
@@ -45,10 +45,21 @@ struct Checkout {
     cards: &'static [Card],
     chosen: String,
     email: Option<String>,
+    languages: Vec<Choice>,
     log_in: String,
     notice: String,
     may_pay: bool,
 }
+
+/// A language that mails may be written in.
+struct Choice {
+    tag: &'static str,
+    name: &'static str,
+    is_chosen: bool,
+}
+
+/// What the gateway writes to guests in; the first is what holds where nothing is said.
+const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("de", "Deutsch")];
 
 #[derive(Template)]
 #[template(path = "gone.html")]
@@ -73,6 +84,8 @@ struct Wish<'a> {
     payment_method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<&'static str>,
 }
 
 /// Shows it. The order's key is in the address: reloading, or coming back, is the same order.
@@ -161,6 +174,7 @@ async fn page(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], fields
         cards: offered(card, notice),
         chosen: card.to_owned(),
         email: (!visitor.is_logged_in()).then(|| fields.text("email").to_owned()),
+        languages: languages(fields.text("language"), &visitor.caller.headers),
         log_in: format!("/shop/login?{}", query([("next", next.as_str())])),
         notice: notice.to_owned(),
         may_pay: matches!(shop.options.payments, Payments::TestCards { bank_url: _ }),
@@ -168,6 +182,23 @@ async fn page(shop: &Shop, visitor: &Visitor, id: &str, seats: &[String], fields
     };
     let page = html_with(status, &view)?;
     Ok(with_cookies(visitor.remember(&shop.options, None), page))
+}
+
+/// The languages, with the one that was chosen before, or else the one that the browser names first of them.
+fn languages(chosen: &str, headers: &HeaderMap) -> Vec<Choice> {
+    let accepted = headers
+        .get(header::ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok());
+    let ranges = accepted.unwrap_or_default().split([',', ';', '-']).map(str::trim);
+    let known = |tag: &str| LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(tag));
+    let of_browser = || ranges.clone().find_map(known);
+    let chosen = known(chosen).or_else(of_browser).unwrap_or(&LANGUAGES[0]).0;
+    let choice = |&(tag, name): &(&'static str, &'static str)| Choice {
+        tag,
+        name,
+        is_chosen: tag == chosen,
+    };
+    LANGUAGES.iter().map(choice).collect()
 }
 
 /// All cards; once an order was sent that may have arrived, its card alone.
@@ -231,6 +262,11 @@ pub async fn book(
         total_amount: total,
         payment_method: card,
         email: email.filter(|_| !visitor.is_logged_in()),
+        // Users have said so for good, or their browser does.
+        language: LANGUAGES
+            .iter()
+            .find(|(tag, _)| !visitor.is_logged_in() && fields.text("language") == *tag)
+            .map(|(tag, _)| *tag),
     };
     match send(&shop, &visitor, &wish, order, token.as_deref()).await {
         Ok(booking) => {

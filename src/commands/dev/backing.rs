@@ -77,7 +77,11 @@ impl Backing {
         }
         if settings.smtp_url.is_none() {
             // Whoever has a mail server of their own has accounts at the others too, or goes without.
-            let messaging = Messaging::start(MessagingOptions::default(), (Ipv4Addr::LOCALHOST, 0).into()).await;
+            let options = MessagingOptions {
+                callbacks: true,
+                ..MessagingOptions::default()
+            };
+            let messaging = Messaging::start(options, (Ipv4Addr::LOCALHOST, 0).into()).await;
             let messaging = messaging.context("starting the providers of messages")?;
             let mailbox = Mailbox::start(place.mailbox(), messaging.clone()).await;
             let mailbox = mailbox.context("starting the mailbox")?;

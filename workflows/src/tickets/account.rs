@@ -30,6 +30,8 @@ pub fn definition() -> Definition {
             "to": "=input.email",
             "name": "=input.name",
             "kind": "=input.kind",
+            // What their browser asked for; what they have said for good counts more.
+            "language": "=has(input.language) ? input.language : null",
         }))
         .retry(Retry {
             max_attempts: None,
@@ -57,10 +59,14 @@ pub fn definition() -> Definition {
         input_schema: json!({
             "type": "object",
             "properties": {
-                "kind": { "enum": ["registered", "login", "logout", "confirmation", "password_reset"] },
+                "kind": { "enum": [
+                    "registered", "login", "logout", "confirmation", "password_reset", "password_changed", "email_change",
+                    "email_changed"
+                ] },
                 "userId": { "type": "string", "minLength": 1 },
                 "email": { "type": "string", "minLength": 1 },
                 "name": { "type": "string", "minLength": 1 },
+                "language": { "type": "string" },
                 "sessionId": { "type": "string" },
                 "userAgent": { "type": ["string", "null"] },
                 "address": { "type": ["string", "null"] },
@@ -126,7 +132,8 @@ mod tests {
             run(json!({"kind": "registered", "userId": "usr_1", "email": "a@example.com", "name": "A"}));
         assert_eq!(facts[0], ("user.registered".to_owned(), json!({"userId": "usr_1"})));
         assert_eq!(facts[1].0, "notification.email");
-        let mail = json!({"userId": "usr_1", "to": "a@example.com", "name": "A", "kind": "registered"});
+        let mail =
+            json!({"userId": "usr_1", "to": "a@example.com", "name": "A", "kind": "registered", "language": null});
         assert_eq!((tasks, is_over), (vec![mail], false));
     }
 
@@ -146,10 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_password_is_only_written_about() {
-        let (facts, tasks, _) =
-            run(json!({"kind": "password_reset", "userId": "usr_1", "email": "a@example.com", "name": "A"}));
-        assert_eq!(facts.len(), 1);
-        assert_eq!((facts[0].0.as_str(), tasks.len()), ("notification.email", 1));
+    fn what_else_happens_to_an_account_is_only_written_about() {
+        for kind in ["password_reset", "password_changed", "email_change", "email_changed"] {
+            let (facts, tasks, _) =
+                run(json!({"kind": kind, "userId": "usr_1", "email": "a@example.com", "name": "A", "language": "de"}));
+            assert_eq!(facts.len(), 1);
+            assert_eq!((facts[0].0.as_str(), tasks.len()), ("notification.email", 1));
+            assert_eq!((&tasks[0]["kind"], &tasks[0]["language"]), (&json!(kind), &json!("de")));
+        }
     }
 }

@@ -133,6 +133,7 @@ fn input_schema() -> Value {
             "currency": { "type": "string", "minLength": 3, "maxLength": 3 },
             "paymentMethod": { "type": "string", "minLength": 1 },
             "email": { "type": ["string", "null"] },
+            "language": { "type": "string" },
             "event": { "type": "object" }
         },
         "required": ["userId", "eventId", "seatIds", "totalCents", "currency", "paymentMethod"],

@@ -196,6 +196,8 @@ pub(super) fn notify(wish: Wish, durations: &Durations) -> Node {
             "bookingId": wish.booking,
             "userId": "=input.userId",
             "email": "=input.email",
+            // What whoever booked, or their browser, asked for; what a user has said for good counts more.
+            "language": "=has(input.language) ? input.language : null",
             "kind": wish.kind,
             "data": {
                 "event": "=input.event.name",

@@ -42,6 +42,7 @@ pub fn definition(durations: &Durations) -> Definition {
                 "currency": { "type": "string", "minLength": 3, "maxLength": 3 },
                 "reason": { "type": "string", "minLength": 1 },
                 "email": { "type": ["string", "null"] },
+                "language": { "type": "string" },
                 "event": { "type": "object" }
             },
             "required": ["bookingId", "eventId", "userId", "seatIds", "currency", "reason"],

@@ -1,6 +1,7 @@
 //! Accounts.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
@@ -14,6 +15,8 @@ pub struct NewAccount<'a> {
     pub password_hash: &'a str,
     pub name: &'a str,
     pub phone: Option<&'a str>,
+    /// What goes with the event that it was made: see [`super::super::outbox::asked_in`].
+    pub data: Value,
 }
 
 /// An account as its owner sees it.
@@ -43,8 +46,8 @@ pub async fn insert(pool: &PgPool, account: &NewAccount<'_>) -> Result<bool, sql
              on conflict (email_key) do nothing
              returning id
          )
-         insert into ticketing.account_events (id, kind, account_id)
-         select $7, 'registered', id from made",
+         insert into ticketing.account_events (id, kind, account_id, data)
+         select $7, 'registered', id, $8 from made",
     )
     .bind(account.user.0)
     .bind(account.email)
@@ -53,6 +56,7 @@ pub async fn insert(pool: &PgPool, account: &NewAccount<'_>) -> Result<bool, sql
     .bind(account.name)
     .bind(account.phone)
     .bind(Uuid::now_v7())
+    .bind(&account.data)
     .execute(pool)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -80,6 +84,14 @@ pub async fn insert_silently(pool: &PgPool, account: &NewAccount<'_>) -> Result<
 pub async fn known(pool: &PgPool, email_key: &str) -> Result<Option<Known>, sqlx::Error> {
     sqlx::query_as("select id, email, password_hash from ticketing.accounts where email_key = $1")
         .bind(email_key)
+        .fetch_optional(pool)
+        .await
+}
+
+/// An account, by its id.
+pub async fn known_by_id(pool: &PgPool, user: UserId) -> Result<Option<Known>, sqlx::Error> {
+    sqlx::query_as("select id, email, password_hash from ticketing.accounts where id = $1")
+        .bind(user.0)
         .fetch_optional(pool)
         .await
 }

@@ -35,13 +35,14 @@ pub async fn insert(db: impl PgExecutor<'_>, kind: &str, account: Uuid, data: &V
 }
 
 /// Writes down that somebody wants a new password. The same for an address that nobody has: it takes as long.
-pub async fn insert_reset(pool: &PgPool, email_key: &str) -> Result<(), sqlx::Error> {
+pub async fn insert_reset(pool: &PgPool, email_key: &str, data: &Value) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into ticketing.account_events (id, kind, account_id)
-         values ($1, 'password_reset', (select id from ticketing.accounts where email_key = $2))",
+        "insert into ticketing.account_events (id, kind, account_id, data)
+         values ($1, 'password_reset', (select id from ticketing.accounts where email_key = $2), $3)",
     )
     .bind(Uuid::now_v7())
     .bind(email_key)
+    .bind(data)
     .execute(pool)
     .await?;
     Ok(())

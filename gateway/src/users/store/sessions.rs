@@ -181,6 +181,22 @@ pub async fn end_all(db: impl PgExecutor<'_>, account: Uuid) -> Result<(), sqlx:
     Ok(())
 }
 
+/// Ends all sessions of an account but one, because its password was changed there.
+pub async fn end_others(db: impl PgExecutor<'_>, account: Uuid, session: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with gone as (
+             delete from ticketing.sessions where account_id = $1 and id <> $2 returning id, account_id
+         )
+         insert into ticketing.account_events (id, kind, account_id, data)
+         select gen_random_uuid(), 'logout', account_id, jsonb_build_object('sessionId', id, 'reason', 'password_changed') from gone",
+    )
+    .bind(account)
+    .bind(session)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Begins a session without a password, of so long a life, for the demo.
 pub async fn begin_demo(pool: &PgPool, account: Uuid, refresh: &Refresh, life: Duration) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar(
