@@ -264,11 +264,6 @@ pub const METRICS_MESSAGE_BYTES_MAX: usize = 1_024;
 /// Events that are named as popular.
 pub const POPULAR_EVENTS_MAX: i64 = 5;
 
-/// How long a dependency may take to answer the readiness probe.
-pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
-/// How long the outcome is good for: however many ask, dependencies are probed once in this time.
-pub const PROBED_FOR: Duration = Duration::from_secs(1);
-
 /// Characters of a confirmation number, at most: ours have fewer.
 pub const ORDER_NUMBER_CHARS_MAX: usize = 40;
 /// Tickets that are checked by one request: what a device has gathered while it had no network.
