@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use ::analytics::actions::Recorder;
 use anyhow::Context;
 use orchestrator::client::HttpClient;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{analytics, shop};
 use crate::cli::{self, set};
@@ -37,14 +40,30 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = bind(settings.gateway_listen).await?;
     tracing::info!(address = %listener.local_addr()?, engine = settings.engine_url, database = %url, "the gateway listens");
     let analytics = analytics::reader(&settings)?;
+    let (actions, telling) = tell_actions(&settings, stop.clone())?;
     let deps = gateway::Deps {
         pool,
         engine,
         analytics,
+        actions,
     };
     gateway::serve_with(options(&settings), deps, listener, stop, shop::around(&settings)).await?;
+    // What was taken down last is sent within a limit of its own.
+    telling.await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who takes down what users do, and the task that tells it to Kafka: until `stop`, if the gateway knows Kafka, and it is wanted.
+pub fn tell_actions(settings: &Settings, stop: CancellationToken) -> anyhow::Result<(Recorder, JoinHandle<()>)> {
+    if settings.brokers.is_none() || !settings.user_actions {
+        tracing::info!("what users do is told to nobody");
+        return Ok((Recorder::off(), tokio::spawn(async {})));
+    }
+    let kafka = connect::kafka(settings, "sagaline-gateway")?;
+    let (recorder, waiting) = Recorder::new();
+    let telling = tokio::spawn(::analytics::actions::publish(waiting, kafka, stop));
+    Ok((recorder, telling))
 }
 
 /// The gateway's options as set.
