@@ -142,10 +142,8 @@ async fn no_request_waits_for_what_is_told_of_it() {
     let (recorder, _waiting) = Recorder::holding(1);
     let shop = serve(recorder.clone()).await;
     for n in 0..20 {
-        let looked = tokio::time::timeout(
-            Duration::from_secs(10),
-            shop.get("/events/tour", &format!("Browser {n}")),
-        );
+        let browser = format!("Browser {n}");
+        let looked = tokio::time::timeout(Duration::from_secs(10), shop.get("/events/tour", &browser));
         assert_eq!(looked.await.expect("it is answered"), 200);
     }
     assert_eq!(
