@@ -174,6 +174,16 @@ CREATE TABLE analytics.active_users (
     user_id text NOT NULL
 );
 
+CREATE TABLE analytics.durations (
+    step text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    event_id text NOT NULL,
+    bucket integer NOT NULL,
+    facts bigint NOT NULL,
+    CONSTRAINT durations_facts_check CHECK ((facts > 0)),
+    CONSTRAINT durations_step_check CHECK ((step = ANY (ARRAY['minute'::text, 'hour'::text])))
+);
+
 CREATE TABLE analytics.facts (
     id text NOT NULL,
     at timestamp with time zone NOT NULL,
@@ -202,6 +212,13 @@ CREATE TABLE analytics.rollups (
     CONSTRAINT rollups_step_check CHECK ((step = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text])))
 );
 
+CREATE TABLE analytics.visitors (
+    day date NOT NULL,
+    kind text NOT NULL,
+    event_id text NOT NULL,
+    visitor text NOT NULL
+);
+
 CREATE TABLE ops.alert_rules (
     name text NOT NULL,
     standing text NOT NULL,
@@ -209,7 +226,8 @@ CREATE TABLE ops.alert_rules (
     alert_id uuid,
     metric text NOT NULL,
     value double precision,
-    judged_at timestamp with time zone NOT NULL
+    judged_at timestamp with time zone NOT NULL,
+    rule text DEFAULT ''::text NOT NULL
 );
 
 COMMENT ON TABLE ops.alert_rules IS 'How each alert''s rule stands; written by whichever process watches.';
@@ -461,6 +479,8 @@ CREATE TABLE ops.views (
 CREATE TABLE ops.watch (
     id boolean DEFAULT true NOT NULL,
     judged_at timestamp with time zone,
+    booking_minute timestamp with time zone,
+    system_minute timestamp with time zone,
     CONSTRAINT watch_id_check CHECK (id)
 );
 
@@ -1260,11 +1280,17 @@ ALTER TABLE ONLY saga.journal ATTACH PARTITION saga.journal_other DEFAULT;
 ALTER TABLE ONLY analytics.active_users
     ADD CONSTRAINT active_users_pkey PRIMARY KEY (minute, user_id);
 
+ALTER TABLE ONLY analytics.durations
+    ADD CONSTRAINT durations_pkey PRIMARY KEY (step, since, event_id, bucket);
+
 ALTER TABLE ONLY analytics.facts
     ADD CONSTRAINT facts_pkey PRIMARY KEY (id, at);
 
 ALTER TABLE ONLY analytics.rollups
     ADD CONSTRAINT rollups_pkey PRIMARY KEY (step, since, kind, event_id, currency);
+
+ALTER TABLE ONLY analytics.visitors
+    ADD CONSTRAINT visitors_pkey PRIMARY KEY (day, kind, event_id, visitor);
 
 ALTER TABLE ONLY ops.alert_rules
     ADD CONSTRAINT alert_rules_pkey PRIMARY KEY (name);
@@ -1504,6 +1530,8 @@ ALTER TABLE ONLY ticketing.webhook_inbox
     ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (event_id);
 
 CREATE INDEX facts_by_time ON ONLY analytics.facts USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX facts_system ON ONLY analytics.facts USING btree (at) WHERE (kind = 'analytics.system-metrics'::text);
 
 CREATE INDEX rollups_by_event ON analytics.rollups USING btree (event_id, step, since);
 

@@ -263,6 +263,9 @@ pub struct Analytics {
     pub database: Database,
     #[command(flatten)]
     pub kafka: Kafka,
+    /// Serve /metrics and /health on this port of all addresses; 0 takes a free one.
+    #[arg(long, value_name = "PORT")]
+    pub ops_port: Option<u16>,
 }
 
 /// `sagaline operations`.
@@ -275,6 +278,9 @@ pub struct Operations {
     /// The orchestrator's HTTP API [env: SAGALINE_ENGINE_URL].
     #[arg(long, value_name = "URL")]
     pub engine_url: Option<String>,
+    /// Serve /metrics and /health on this port of all addresses; 0 takes a free one.
+    #[arg(long, value_name = "PORT")]
+    pub ops_port: Option<u16>,
 }
 
 /// `sagaline worker`.

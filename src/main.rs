@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod connect;
 mod entrance;
+mod health;
 mod logging;
 mod messaging;
 mod output;

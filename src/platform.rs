@@ -20,7 +20,7 @@ use workflows::Compiled;
 use workflows::definition::Definition;
 use workflows::protocol::{RESULTS_TOPIC, poison_topic, tasks_topic};
 use workflows::tickets::{
-    account, alert, booking, cancellation, dispute, event, notification, reconciliation, refund, sweep,
+    account, alert, booking, cancellation, dispute, event, metrics, notification, reconciliation, refund, sweep,
 };
 
 use crate::messaging;
@@ -157,11 +157,11 @@ fn leaving_is_not_ready(ready: Readiness, stop: CancellationToken) -> Readiness 
     Arc::new(move || {
         let (ready, stop) = (ready.clone(), stop.clone());
         Box::pin(async move {
+            let mut standing = ready().await;
             if stop.is_cancelled() {
-                Err("the process is stopping".to_owned())
-            } else {
-                ready().await
+                (standing.ready, standing.draining) = (false, true);
             }
+            standing
         })
     })
 }
@@ -174,7 +174,7 @@ pub fn shop_queues(settings: &Settings) -> Vec<String> {
 }
 
 /// The shop's workflows.
-fn definitions(durations: &booking::Durations) -> [Definition; 13] {
+fn definitions(durations: &booking::Durations) -> [Definition; 14] {
     [
         booking::definition(durations),
         sweep::definition(),
@@ -189,6 +189,7 @@ fn definitions(durations: &booking::Durations) -> [Definition; 13] {
         notification::receipt(),
         alert::definition(durations),
         alert::scale_out(durations),
+        metrics::definition(),
     ]
 }
 
@@ -337,6 +338,19 @@ pub fn payments_address(settings: &Settings) -> Option<String> {
     let url = settings.stripe_base_url.as_deref().unwrap_or(STRIPE_URL);
     let url = reqwest::Url::parse(url).ok()?;
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+/// Where the mail server is, as `host:port`.
+pub fn mail_address(settings: &Settings) -> Option<String> {
+    let url = reqwest::Url::parse(settings.smtp_url.as_ref()?.reveal()).ok()?;
+    // As the mail client has them.
+    let default = match url.scheme() {
+        "smtps" => 465,
+        _smtp if url.query().is_some_and(|query| query.contains("tls=")) => 587,
+        _smtp => 25,
+    };
+    let port = url.port().unwrap_or(default);
+    Some(format!("{}:{port}", url.host_str()?))
 }
 
 /// Loads the demo event, unless it is there.

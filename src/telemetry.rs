@@ -1,5 +1,6 @@
 //! Metrics: one recorder for the process, rendered in Prometheus' text form.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -7,7 +8,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tokio::net::TcpListener;
+
+use crate::entrance::bind;
+use crate::health::Health;
 
 /// Bucket bounds of every duration, in seconds: a millisecond to a minute.
 const SECONDS_BUCKETS: &[f64] = &[
@@ -37,23 +40,18 @@ pub fn install() -> anyhow::Result<Render> {
     Ok(Arc::new(move || handle.render()))
 }
 
-/// Serves `/metrics`, `/health/live` and `/health/ready` for a process that has no HTTP API of its own.
-pub async fn serve(
-    listener: TcpListener,
-    render: Render,
-    ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
-) -> std::io::Result<()> {
-    let ready = move || async move {
-        if ready() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-    };
+/// Serves `/metrics`, `/health/live` and `/health/ready` on this port of all addresses, for a process that has no HTTP API of its own; until the
+/// process ends, for it is asked how the draining goes.
+pub async fn serve_on(port: u16, health: Health) -> anyhow::Result<()> {
+    let render = install()?;
+    let listener = bind((Ipv4Addr::UNSPECIFIED, port).into()).await?;
+    tracing::info!(address = %listener.local_addr()?, "metrics and health are served");
+    let ready = move || async move { health.standing().await };
     let router = Router::new()
         .route("/metrics", get(move || async move { render() }))
         .route("/health/live", get(|| async { StatusCode::OK }))
         .route("/health/ready", get(ready.clone()))
         .route("/health", get(ready));
-    axum::serve(listener, router).await
+    tokio::spawn(axum::serve(listener, router).into_future());
+    Ok(())
 }

@@ -7,6 +7,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use analytics::store::{Store, Time};
+use chrono::{TimeDelta, Utc};
+use localpg::LocalPostgres;
 use running::Dev;
 use serde_json::{Value, json};
 use testkit::eventually;
@@ -97,4 +100,83 @@ async fn a_payment_outage_degrades_payments_alone() {
         (&json!(false), &json!("up")),
         "{ready}"
     );
+}
+
+/// What the analytics have counted of a kind.
+async fn counted(store: &Store, kind: &str) -> i64 {
+    let now = Utc::now();
+    let time = Time {
+        from: now - TimeDelta::days(1),
+        to: now + TimeDelta::minutes(1),
+    };
+    store.kinds(time, [kind]).await.map_or(-1, |[count]| count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bookings_do_not_notice_that_the_analytics_are_away_and_none_is_missing_when_they_are_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = LocalPostgres::start(localpg::Options::new(folder.path()))
+        .await
+        .unwrap();
+    let url = server.url("postgres");
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path(), &[("ANALYTICS_URL", url.clone())]).await;
+    let pool = sqlx::postgres::PgPoolOptions::new().acquire_timeout(Duration::from_secs(1));
+    let store = Store::from(pool.connect_lazy(&url).unwrap());
+    let confirmed = async |seats: std::ops::Range<usize>| {
+        for number in seats {
+            let (status, booking) = book(&dev, &format!("A{number}")).await;
+            assert_eq!(status, 202, "{booking}");
+            let path = format!("/bookings/{}", booking["bookingId"].as_str().unwrap());
+            eventually("it is confirmed", LIMIT, async || {
+                get(&dev, &path).await["status"] == "confirmed"
+            })
+            .await;
+        }
+    };
+    // What was looked at is told too.
+    get(&dev, &format!("/events/{EVENT}")).await;
+    confirmed(20..22).await;
+    eventually("they are counted", LIMIT, async || {
+        counted(&store, "booking.confirmed").await == 2
+    })
+    .await;
+    eventually("so is who looked", LIMIT, async || {
+        counted(&store, "action.event_viewed").await == 1
+    })
+    .await;
+
+    server.stop_immediate();
+    confirmed(22..25).await;
+    let ready = get(&dev, "/health/ready").await;
+    assert_eq!(
+        (&ready["ready"], &ready["degraded"]),
+        (&json!(true), &json!(false)),
+        "{ready}"
+    );
+    let report = dev
+        .http
+        .get(format!("{}/health/live", dev.url("gateway")))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(report.status(), 200);
+
+    server.resume().unwrap();
+    eventually("all are counted", LIMIT, async || {
+        counted(&store, "booking.confirmed").await == 5
+    })
+    .await;
+    confirmed(25..26).await;
+    eventually("it goes on", LIMIT, async || {
+        counted(&store, "booking.confirmed").await == 6
+    })
+    .await;
+    assert_eq!(counted(&store, "booking.initiated").await, 6);
+    eventually(
+        "how the platform is was published",
+        Duration::from_secs(120),
+        async || counted(&store, "analytics.system-metrics").await >= 1,
+    )
+    .await;
 }

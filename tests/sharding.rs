@@ -53,7 +53,7 @@ const ANALYTICS: &str = "written apart from every sale; has a server of its own 
 const ALERTS: &str = "a few rows, which one process writes every few seconds";
 
 /// Every table has its line: whoever adds one decides where it lives.
-const HOMES: [(&str, Home); 71] = [
+const HOMES: [(&str, Home); 73] = [
     ("saga.sagas", saga("id")),
     ("saga.journal", saga("saga_id")),
     ("saga.timers", saga("saga_id")),
@@ -159,6 +159,8 @@ const HOMES: [(&str, Home); 71] = [
     ("analytics.facts", Home::OneNode(ANALYTICS)),
     ("analytics.rollups", Home::OneNode(ANALYTICS)),
     ("analytics.active_users", Home::OneNode(ANALYTICS)),
+    ("analytics.visitors", Home::OneNode(ANALYTICS)),
+    ("analytics.durations", Home::OneNode(ANALYTICS)),
     ("ops.users", Home::OneNode(OPERATORS)),
     ("ops.sessions", Home::OneNode(OPERATORS)),
     ("ops.login_links", Home::OneNode(OPERATORS)),

@@ -1,4 +1,5 @@
-//! Processes whose Postgres is not there yet: they say so, live, aren't ready, try again, and leave when told to. And gateways that need none.
+//! Processes whose Postgres is not there yet: they say so, live, aren't ready, try again, and leave when told to; what they say of what they depend on. And
+//! gateways that need none.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use testkit::eventually;
+use transport::InProcessBroker;
 
 /// How long a process may take to say or do something simple on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -157,4 +160,76 @@ async fn a_service_that_runs_apart_is_killed_and_the_others_go_on() {
     passing.leaves().await;
     event_service.leaves().await;
     drop(again);
+}
+
+async fn ready(base: &str) -> Option<(u16, Value)> {
+    let response = reqwest::get(format!("{base}/health/ready")).await.ok()?;
+    let status = response.status().as_u16();
+    Some((status, response.json().await.ok()?))
+}
+
+#[tokio::test]
+async fn a_worker_without_postgres_says_what_it_has_not_reached() {
+    let port = free_port();
+    let base = format!("http://127.0.0.1:{port}");
+    let mut process = start(
+        &["worker", "--queues", "seats", "--ops-port", &port.to_string()],
+        Stdio::null(),
+    );
+    eventually("it lives", LIMIT, async || {
+        status(&format!("{base}/health/live")).await == Some(200)
+    })
+    .await;
+    let (status, standing) = ready(&base).await.unwrap();
+    assert_eq!((status, &standing["ready"]), (503, &Value::Bool(false)));
+    let dependencies = &standing["dependencies"];
+    assert_eq!(dependencies["database"]["problem"], "not reached yet", "{standing}");
+    for down in ["kafka", "queues"] {
+        assert_eq!(dependencies[down]["state"], "down", "{standing}");
+    }
+    process.leaves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_of_each_dependency_how_it_is() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let database = testkit::migrated_database().await;
+    let broker = InProcessBroker::start(2).unwrap();
+    let provider = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = free_port();
+    let base = format!("http://127.0.0.1:{port}");
+    let child = Command::new(env!("CARGO_BIN_EXE_sagaline"))
+        .args(["worker", "--queues", "payments", "--ops-port", &port.to_string()])
+        .env("DATABASE_URL", &database.url)
+        .env("KAFKA_BROKERS", broker.config("test").brokers)
+        .env("SAGALINE_KAFKA_PARTITIONS", "2")
+        .env("STRIPE_API_KEY", "sk_test_health")
+        .env("STRIPE_BASE_URL", format!("http://{}", provider.local_addr().unwrap()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut process = Process(child.unwrap());
+    eventually("it is ready", LIMIT, async || {
+        ready(&base).await.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+    let (_, standing) = ready(&base).await.unwrap();
+    for up in ["database", "kafka", "queues", "payments"] {
+        let found = &standing["dependencies"][up];
+        assert!(
+            found["state"] == "up" && found["latencyMs"].is_number(),
+            "{up}: {standing}"
+        );
+    }
+    assert_eq!(standing["degraded"], false, "{standing}");
+    // Without the provider it goes on: what it has begun waits.
+    drop(provider);
+    eventually("the provider's absence is noticed", LIMIT, async || {
+        let (status, standing) = ready(&base).await.unwrap();
+        assert_eq!(status, 200, "{standing}");
+        standing["degraded"] == true && standing["dependencies"]["payments"]["state"] == "down"
+    })
+    .await;
+    process.leaves().await;
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use chrono::{NaiveDate, Utc};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use transport::reconnect::retry_until_connected;
@@ -13,10 +12,9 @@ use transport::{GroupConsumer, KafkaConfig, Ticket, ensure_topics};
 
 use crate::fact::{Arrived, Fact, TOPICS};
 use crate::limits::{
-    BATCH_MAX, CLEAR_EVERY, CLEAR_LIMIT, CLEARED_MAX, COMMIT_EVERY, FACTS_KEPT_DAYS, KAFKA_PAUSE, MINUTES_KEPT_DAYS,
-    RETRY_FIRST, RETRY_MAX,
+    BATCH_MAX, CLEAR_EVERY, CLEAR_LIMIT, CLICKHOUSE_BATCH_MAX, COMMIT_EVERY, KAFKA_PAUSE, RETRY_FIRST, RETRY_MAX,
 };
-use crate::store;
+use crate::store::{Store, StoreError};
 
 /// The consumer group: any number of processes share its work.
 pub const GROUP: &str = "sagaline-analytics";
@@ -29,8 +27,9 @@ struct Batch {
 }
 
 /// Writes facts down until `stop`; broker and store may come and go. While the store is away nothing is committed, so nothing is lost.
-pub async fn run(pool: PgPool, kafka: KafkaConfig, stop: CancellationToken) {
-    let Some(consumer) = stop.run_until_cancelled(join(&kafka)).await else {
+pub async fn run(store: impl Into<Store>, kafka: KafkaConfig, stop: CancellationToken) {
+    let store = store.into();
+    let Some(consumer) = stop.run_until_cancelled(join(&kafka, &store)).await else {
         return;
     };
     let mut days = BTreeSet::new();
@@ -41,13 +40,15 @@ pub async fn run(pool: PgPool, kafka: KafkaConfig, stop: CancellationToken) {
             () = stop.cancelled() => break,
             _ = commit.tick() => consumer.commit(),
             _ = clear.tick() => {
-                stop.run_until_cancelled(clear_away(&pool, &mut days)).await;
+                stop.run_until_cancelled(clear_away(&store, &mut days)).await;
             }
             message = consumer.recv() => match message {
                 Ok(message) => {
-                    let batch = gather(&consumer, &message);
+                    let Some(batch) = stop.run_until_cancelled(gather(&consumer, &message, &store)).await else {
+                        break;
+                    };
                     // Dropped unfinished at `stop`: the offsets are not committed, so it comes again.
-                    if stop.run_until_cancelled(write(&pool, &mut days, &batch.facts)).await.is_some() {
+                    if stop.run_until_cancelled(write(&store, &mut days, &batch.facts)).await.is_some() {
                         consumer.complete_parts(batch.tickets.into_iter().map(|ticket| (ticket, 1)));
                     }
                 }
@@ -61,8 +62,9 @@ pub async fn run(pool: PgPool, kafka: KafkaConfig, stop: CancellationToken) {
     consumer.close().await;
 }
 
-/// Joins the group, once the broker is there and has the topics.
-async fn join(kafka: &KafkaConfig) -> GroupConsumer {
+/// Joins the group, once the store can take facts, and the broker is there and has the topics.
+async fn join(kafka: &KafkaConfig, store: &Store) -> GroupConsumer {
+    retry_until_connected("the analytics' store", || store.prepare()).await;
     let topics = TOPICS.map(str::to_owned);
     retry_until_connected("Kafka", async || {
         let broker = ensure_topics(kafka, &topics).await?;
@@ -71,14 +73,27 @@ async fn join(kafka: &KafkaConfig) -> GroupConsumer {
     .await
 }
 
-/// A message and those that are here already.
-fn gather(consumer: &GroupConsumer, first: &BorrowedMessage<'_>) -> Batch {
+/// A message and those that are here already, or soon, if the store wants many at once.
+async fn gather(consumer: &GroupConsumer, first: &BorrowedMessage<'_>, store: &Store) -> Batch {
+    let until = Instant::now() + store.linger();
+    let max = match store {
+        Store::Postgres(_) => BATCH_MAX,
+        Store::ClickHouse(_) => CLICKHOUSE_BATCH_MAX,
+    };
     let mut batch = Batch::default();
     batch.add(consumer, first);
-    while batch.tickets.len() < BATCH_MAX
-        && let Some(Ok(message)) = consumer.recv_ready()
-    {
-        batch.add(consumer, &message);
+    while batch.tickets.len() < max {
+        if let Some(next) = consumer.recv_ready() {
+            let Ok(message) = next else { break };
+            batch.add(consumer, &message);
+        } else if Instant::now() < until {
+            match tokio::time::timeout_at(until, consumer.recv()).await {
+                Ok(Ok(message)) => batch.add(consumer, &message),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        } else {
+            break;
+        }
     }
     batch
 }
@@ -112,12 +127,12 @@ impl Batch {
 }
 
 /// Writes facts, however long the store is away.
-async fn write(pool: &PgPool, days: &mut BTreeSet<NaiveDate>, facts: &[Fact]) {
+async fn write(store: &Store, days: &mut BTreeSet<NaiveDate>, facts: &[Fact]) {
     let mut wait = RETRY_FIRST;
     loop {
-        match try_write(pool, days, facts).await {
+        match store.record(facts, days).await {
             Ok(fresh) => {
-                metrics::counter!("sagaline_analytics_facts_total").increment(fresh.unsigned_abs());
+                metrics::counter!("sagaline_analytics_facts_total").increment(fresh);
                 return;
             }
             Err(error) => {
@@ -128,49 +143,33 @@ async fn write(pool: &PgPool, days: &mut BTreeSet<NaiveDate>, facts: &[Fact]) {
                 tracing::warn!(%error, wait_ms, "the analytics' store did not take facts; trying again");
                 tokio::time::sleep(wait).await;
                 wait = wait.saturating_mul(2).min(RETRY_MAX);
+                if let Err(error) = prepared_again(store, &error).await {
+                    tracing::debug!(%error, "the analytics' store can't be made ready");
+                }
             }
         }
     }
 }
 
-async fn try_write(pool: &PgPool, days: &mut BTreeSet<NaiveDate>, facts: &[Fact]) -> Result<i64, sqlx::Error> {
-    if facts.is_empty() {
-        return Ok(0);
+/// A ClickHouse that was put in another's place has no tables yet.
+async fn prepared_again(store: &Store, error: &StoreError) -> Result<(), StoreError> {
+    match error {
+        StoreError::ClickHouse(_) => store.prepare().await,
+        StoreError::Postgres(_) | StoreError::Late(_) => Ok(()),
     }
-    let missing: BTreeSet<NaiveDate> = facts
-        .iter()
-        .map(|fact| fact.at.date_naive())
-        .filter(|day| !days.contains(day))
-        .collect();
-    if !missing.is_empty() {
-        store::make_days(pool, &missing).await?;
-        days.extend(missing);
-    }
-    store::record(pool, facts).await
 }
 
 /// Clears away what is over. What is left over is cleared the next time.
-async fn clear_away(pool: &PgPool, days: &mut BTreeSet<NaiveDate>) {
+async fn clear_away(store: &Store, days: &mut BTreeSet<NaiveDate>) {
     let now = Utc::now();
-    // A day more than facts are taken of, so that none is written into a day that goes.
-    let facts_before = (now - chrono::Days::new(FACTS_KEPT_DAYS + 1)).date_naive();
-    let minutes_before = now - chrono::Days::new(MINUTES_KEPT_DAYS);
-    let cleared = async {
-        let dropped = store::drop_days(pool, facts_before).await?;
-        let (mut minutes, mut active) = (0, 0);
-        // A full batch means that there is more.
-        loop {
-            let some = store::clear_minutes(pool, minutes_before, CLEARED_MAX).await?;
-            let others = store::clear_active(pool, minutes_before, CLEARED_MAX).await?;
-            (minutes, active) = (minutes + some, active + others);
-            if some.max(others) < CLEARED_MAX.unsigned_abs() {
-                return Ok::<_, sqlx::Error>((dropped, minutes, active));
-            }
-        }
-    };
-    days.retain(|day| *day >= facts_before);
-    match tokio::time::timeout(CLEAR_LIMIT, cleared).await {
-        Ok(Ok((days, minutes, active))) => tracing::debug!(days, minutes, active, "what is over was cleared away"),
+    // Some of them may go.
+    days.clear();
+    match tokio::time::timeout(CLEAR_LIMIT, store.clear_away(now)).await {
+        Ok(Ok(cleared)) => tracing::debug!(
+            days = cleared.days,
+            rows = cleared.rows,
+            "what is over was cleared away"
+        ),
         Ok(Err(error)) => tracing::warn!(%error, "what is over could not be cleared away; will try again"),
         Err(_) => tracing::warn!("what is over could not be cleared away in a minute; will try again"),
     }

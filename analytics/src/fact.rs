@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::limits::{CENTS_MAX, FACTS_AHEAD_DAYS, FACTS_KEPT_DAYS, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
 /// The topics of the facts that are counted.
-pub const TOPICS: [&str; 24] = [
+pub const TOPICS: [&str; 25] = [
     "booking.initiated",
     "booking.confirmed",
     "booking.cancelled",
@@ -34,6 +34,21 @@ pub const TOPICS: [&str; 24] = [
     "notification.delivered",
     "notification.failed",
     "analytics.user-action",
+    "analytics.system-metrics",
+];
+
+/// What a user did, told by a gateway: `action.` and its name is the kind of such a fact.
+pub const USER_ACTION: &str = "analytics.user-action";
+
+/// The steps on the way to a ticket, in their order: the kind of the fact, and what a report calls it. A visitor counts once a day and event
+/// at the first ones, and from the booking on each booking.
+pub const FUNNEL: [(&str, &str); 6] = [
+    ("action.event_viewed", "viewed"),
+    ("action.seats_viewed", "seats"),
+    ("action.checkout_begun", "checkout"),
+    ("booking.initiated", "booked"),
+    ("payment.completed", "paid"),
+    ("booking.confirmed", "confirmed"),
 ];
 
 /// Facts about users themselves: of those it is kept that there were any, and whose; no address, no name, no device.
@@ -52,6 +67,8 @@ pub struct Fact {
     pub event_id: Option<String>,
     /// Who did it.
     pub user_id: Option<String>,
+    /// Who, or what, comes a step further on the way to a ticket ([`FUNNEL`]).
+    pub visitor: Option<String>,
     /// Of the amount.
     pub currency: Option<String>,
     /// The amount.
@@ -87,6 +104,9 @@ pub enum Refused {
     /// It is of a day whose facts are gone, or that is yet to come.
     #[error("it is of a time that is not kept: {FACTS_KEPT_DAYS} days back, {FACTS_AHEAD_DAYS} ahead")]
     OutOfTime,
+    /// It says what nobody knows how to count.
+    #[error("its `action` is none that is known")]
+    Action,
     /// It can't be kept.
     #[error("its payload is no JSON object of at most {PAYLOAD_BYTES_MAX} bytes without U+0000")]
     Payload,
@@ -113,12 +133,42 @@ impl Fact {
             "booking.confirmed" => text("bookingId").and_then(|booking| began(&booking)),
             _ => None,
         };
+        let kind = match arrived.topic {
+            USER_ACTION => {
+                let action = text("action")
+                    .and_then(|action| Action::of(&action))
+                    .ok_or(Refused::Action)?;
+                format!("action.{}", action.as_str())
+            }
+            topic => topic.to_owned(),
+        };
+        // It counts once a minute, whoever tells it when in it.
+        let at = match arrived.topic {
+            USER_ACTION => at.duration_trunc(TimeDelta::minutes(1)).unwrap_or(at),
+            _domain => at,
+        };
+        // Somebody who isn't logged in is known for a day.
+        let user_id = text("userId").or_else(|| {
+            if arrived.topic == USER_ACTION {
+                text("sessionId")
+            } else {
+                None
+            }
+        });
+        let visitor = FUNNEL
+            .iter()
+            .any(|(step, _)| *step == kind)
+            .then(|| match arrived.topic {
+                USER_ACTION => user_id.clone(),
+                _booking => text("bookingId"),
+            });
         Ok(Fact {
             id,
             at,
-            kind: arrived.topic.to_owned(),
             event_id: text("eventId"),
-            user_id: text("userId"),
+            user_id,
+            visitor: visitor.flatten(),
+            kind,
             currency: text("currency"),
             cents: cents.filter(|cents| (0..=CENTS_MAX).contains(cents)),
             took: took.and_then(|began| (at - began).to_std().ok()),
@@ -129,6 +179,74 @@ impl Fact {
             },
         })
     }
+}
+
+/// What users do that is told of, besides what the domain's own facts tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Looked at an event.
+    EventViewed,
+    /// Looked at its seats.
+    SeatsViewed,
+    /// Looked for events.
+    Searched,
+    /// Asked what seats cost together, which is how a checkout begins.
+    CheckoutBegun,
+    /// Wished to book.
+    BookingWished,
+    /// Joined an event's waiting room.
+    QueueJoined,
+    /// Registered.
+    Registered,
+    /// Logged in.
+    LoggedIn,
+    /// Logged out.
+    LoggedOut,
+}
+
+impl Action {
+    /// All there are.
+    pub const ALL: [Action; 9] = [
+        Action::EventViewed,
+        Action::SeatsViewed,
+        Action::Searched,
+        Action::CheckoutBegun,
+        Action::BookingWished,
+        Action::QueueJoined,
+        Action::Registered,
+        Action::LoggedIn,
+        Action::LoggedOut,
+    ];
+
+    /// As facts have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::EventViewed => "event_viewed",
+            Action::SeatsViewed => "seats_viewed",
+            Action::Searched => "searched",
+            Action::CheckoutBegun => "checkout_begun",
+            Action::BookingWished => "booking_wished",
+            Action::QueueJoined => "queue_joined",
+            Action::Registered => "registered",
+            Action::LoggedIn => "logged_in",
+            Action::LoggedOut => "logged_out",
+        }
+    }
+
+    fn of(name: &str) -> Option<Action> {
+        Action::ALL.into_iter().find(|action| action.as_str() == name)
+    }
+}
+
+/// About how long something took: eight buckets for each doubling, so that what is read of one is at most 5 % off.
+pub fn bucket(took: Duration) -> i32 {
+    // At most 8 × 64.
+    ((took.as_millis() as f64 + 1.0).log2() * 8.0).floor() as i32
+}
+
+/// How long that is, in seconds: the middle of the bucket.
+pub fn bucket_seconds(bucket: i32) -> f64 {
+    (((f64::from(bucket) + 0.5) / 8.0).exp2() - 1.0) / 1_000.0
 }
 
 /// A text that an index takes.
@@ -191,6 +309,41 @@ mod tests {
         let fact = read("a/1", "2026-11-24T11:59:02.000Z", payload.as_bytes()).unwrap();
         assert_eq!((fact.event_id.as_deref(), fact.cents), (Some("tour"), Some(70_000)));
         assert_eq!(fact.took, Some(Duration::from_millis(1_200)));
+    }
+
+    #[test]
+    fn a_users_action_is_of_a_visitor() {
+        let at = "2026-11-24T11:59:02Z";
+        let read = |payload: &str| {
+            let arrived = Arrived {
+                topic: USER_ACTION,
+                id: Some("a"),
+                time: Some(at),
+                payload: payload.as_bytes(),
+            };
+            Fact::read(arrived, "2026-11-24T12:00:00Z".parse().unwrap())
+        };
+        let guest = read(r#"{"action":"event_viewed","eventId":"tour","sessionId":"day_1","userId":null}"#).unwrap();
+        assert_eq!(guest.kind, "action.event_viewed");
+        assert_eq!(
+            (guest.user_id.as_deref(), guest.visitor.as_deref()),
+            (Some("day_1"), Some("day_1"))
+        );
+        let user = read(r#"{"action":"logged_in","sessionId":"s","userId":"usr_1"}"#).unwrap();
+        assert_eq!((user.user_id.as_deref(), user.visitor), (Some("usr_1"), None));
+        assert_eq!(read(r#"{"action":"flown"}"#), Err(Refused::Action));
+        for action in Action::ALL {
+            assert_eq!(Action::of(action.as_str()), Some(action));
+        }
+    }
+
+    #[test]
+    fn a_bucket_tells_how_long_it_took_but_for_5_percent() {
+        for millis in [0_u64, 1, 40, 999, 1_200, 41_000, 900_000, u64::MAX] {
+            let told = bucket_seconds(bucket(Duration::from_millis(millis)));
+            let real = millis as f64 / 1_000.0;
+            assert!((told - real).abs() <= real * 0.05 + 0.001, "{millis}: {told}");
+        }
     }
 
     #[test]

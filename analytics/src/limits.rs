@@ -30,3 +30,26 @@ pub const COMMIT_EVERY: Duration = Duration::from_millis(200);
 pub const KAFKA_PAUSE: Duration = Duration::from_millis(100);
 /// How long that may take before facts are taken again.
 pub const CLEAR_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long facts are gathered before they are written to ClickHouse, which makes a part of each write and merges it later.
+pub const CLICKHOUSE_LINGER: Duration = Duration::from_millis(500);
+/// Facts written at once there.
+pub const CLICKHOUSE_BATCH_MAX: usize = 10_000;
+/// How long a question to ClickHouse may take: somebody waits for it.
+pub const CLICKHOUSE_READ_LIMIT: Duration = Duration::from_secs(10);
+/// How long a write there may take: nobody waits for it, and a server under load takes its time.
+pub const CLICKHOUSE_WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Users' actions that wait to be sent: a second's worth of a rush, some megabytes. What comes above it is lost, and counted.
+pub const ACTIONS_WAITING_MAX: usize = 10_000;
+/// Actions of one minute that are remembered, so that each is told once; above it some are told twice, which changes no count.
+pub const ACTIONS_KNOWN_MAX: usize = 100_000;
+/// Actions that were given to the broker and not yet acknowledged: it may be away, and they are no facts of a sale.
+pub const ACTIONS_IN_FLIGHT_MAX: usize = 2_000;
+/// How long the broker may take with one before it counts as lost.
+pub const ACTION_SEND_LIMIT: Duration = Duration::from_secs(10);
+
+/// Steps of a report.
+pub const REPORT_STEPS_MAX: i64 = 1_500;
+/// Events of a report: a table that people read.
+pub const REPORT_EVENTS_MAX: i64 = 20;

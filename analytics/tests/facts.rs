@@ -1,12 +1,12 @@
 //! Facts from a broker into a store, each once.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use analytics::fact::{Arrived, Fact, TOPICS};
-use analytics::store::{self, Step};
+use analytics::store::{Step, Store, Time};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 use transport::{InProcessBroker, Outgoing, Producer};
@@ -42,11 +42,13 @@ fn fact(n: i32, at: DateTime<Utc>) -> Fact {
 }
 
 /// What all of time comes to, by this step: facts and cents.
-async fn total(pool: &PgPool, step: Step) -> (i64, i64) {
+async fn total(store: &Store, step: Step) -> (i64, i64) {
     let now = Utc::now();
-    let counts = store::counts(pool, step, now - TimeDelta::days(30), now + TimeDelta::days(1))
-        .await
-        .unwrap();
+    let time = Time {
+        from: now - TimeDelta::days(30),
+        to: now + TimeDelta::days(1),
+    };
+    let counts = store.counts(step, time).await.unwrap();
     counts.iter().fold((0, 0), |(facts, cents), count| {
         (facts + count.facts, cents + count.cents)
     })
@@ -55,46 +57,49 @@ async fn total(pool: &PgPool, step: Step) -> (i64, i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_and_late_facts_leave_counts_exact() {
     let database = testkit::migrated_database().await;
-    let pool = &database.pool;
+    let store = Store::from(database.pool.clone());
+    let mut days = BTreeSet::new();
     let (now, late) = (Utc::now(), Utc::now() - TimeDelta::days(3));
-    store::make_days(pool, &[now, late].map(|at| at.date_naive()).into())
-        .await
-        .unwrap();
     let first: Vec<Fact> = (0..20).map(|n| fact(n, now)).collect();
-    assert_eq!(store::record(pool, &first).await.unwrap(), 20);
-    assert_eq!(store::record(pool, &first).await.unwrap(), 0);
+    assert_eq!(store.record(&first, &mut days).await.unwrap(), 20);
+    assert_eq!(store.record(&first, &mut days).await.unwrap(), 0);
     // Twice in one batch, some known already, one of another day.
     let mut mixed: Vec<Fact> = (10..30).chain(20..30).map(|n| fact(n, now)).collect();
     mixed.push(fact(30, late));
-    assert_eq!(store::record(pool, &mixed).await.unwrap(), 11);
+    assert_eq!(store.record(&mixed, &mut days).await.unwrap(), 11);
     for step in [Step::Minute, Step::Hour, Step::Day] {
-        assert_eq!(total(pool, step).await, (31, 31 * 150), "{step:?}");
+        assert_eq!(total(&store, step).await, (31, 31 * 150), "{step:?}");
     }
     let hour = TimeDelta::hours(1);
-    assert_eq!(store::active_users(pool, now - hour, now + hour).await.unwrap(), 7);
-    assert_eq!(store::drop_days(pool, now.date_naive()).await.unwrap(), 1);
+    let time = Time {
+        from: now - hour,
+        to: now + hour,
+    };
+    assert_eq!(store.active_users(time).await.unwrap(), 7);
+    // After two weeks the minutes go, and after a quarter of a year the facts.
+    store.clear_away(now + TimeDelta::days(15)).await.unwrap();
+    assert_eq!(store.active_users(time).await.unwrap(), 0);
+    assert_eq!(total(&store, Step::Minute).await, (0, 0));
+    let cleared = store.clear_away(now + TimeDelta::days(100)).await.unwrap();
+    assert_eq!(cleared.days, 2);
     assert_eq!(
-        total(pool, Step::Day).await,
+        total(&store, Step::Day).await,
         (31, 31 * 150),
         "roll-ups outlive their facts"
     );
-    assert_eq!(store::clear_minutes(pool, now - hour, 10).await.unwrap(), 1);
-    assert_eq!(store::clear_active(pool, now - hour, 10).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_side_by_side_count_each_fact_once() {
     let database = testkit::migrated_database().await;
     let now = Utc::now();
-    store::make_days(&database.pool, &[now.date_naive()].into())
-        .await
-        .unwrap();
+    let store = Store::from(database.pool.clone());
     let writers: Vec<_> = (0..6)
         .map(|writer| {
-            let pool = database.pool.clone();
+            let store = store.clone();
             let mut facts: Vec<Fact> = (0..500).map(|n| fact(n, now)).collect();
             facts.rotate_left(writer * 80);
-            tokio::spawn(async move { store::record(&pool, &facts).await.unwrap() })
+            tokio::spawn(async move { store.record(&facts, &mut BTreeSet::new()).await.unwrap() })
         })
         .collect();
     let mut fresh = 0;
@@ -102,7 +107,7 @@ async fn writers_side_by_side_count_each_fact_once() {
         fresh += writer.await.unwrap();
     }
     assert_eq!(fresh, 500);
-    assert_eq!(total(&database.pool, Step::Hour).await, (500, 500 * 150));
+    assert_eq!(total(&store, Step::Hour).await, (500, 500 * 150));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +116,7 @@ async fn a_store_that_is_away_delays_facts_and_loses_none() {
     let broker = InProcessBroker::start(3).unwrap();
     broker.create_topics(&TOPICS.map(str::to_owned)).unwrap();
     let pool = database.pool.clone();
+    let store = Store::from(pool.clone());
     // Away: every statement fails.
     sqlx::raw_sql("alter schema analytics rename to elsewhere")
         .execute(&pool)
@@ -139,7 +145,7 @@ async fn a_store_that_is_away_delays_facts_and_loses_none() {
         .await
         .unwrap();
     eventually("all facts are counted", LIMIT, async || {
-        total(&pool, Step::Day).await == (300, 300 * 150)
+        total(&store, Step::Day).await == (300, 300 * 150)
     })
     .await;
     stop.cancel();
@@ -153,7 +159,7 @@ async fn a_store_that_is_away_delays_facts_and_loses_none() {
     ));
     producer.send(confirmed(300, now)).await.unwrap();
     eventually("the next fact is counted", LIMIT, async || {
-        total(&pool, Step::Day).await == (301, 301 * 150)
+        total(&store, Step::Day).await == (301, 301 * 150)
     })
     .await;
     stop.cancel();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use analytics::store::Store;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -35,6 +36,7 @@ pub struct Mission {
     pub(crate) live: Arc<Live>,
     pub(crate) sign_on: Option<Provider>,
     pub(crate) options: Options,
+    pub(crate) analytics: Option<Store>,
 }
 
 /// How careful mission control is.
@@ -89,6 +91,15 @@ impl Mission {
             live: Arc::default(),
             sign_on: options.sign_on.clone().map(Provider::new),
             options,
+            analytics: None,
+        }
+    }
+
+    /// With reports from this store.
+    pub fn reading(self, analytics: Store) -> Self {
+        Mission {
+            analytics: Some(analytics),
+            ..self
         }
     }
 
@@ -130,6 +141,9 @@ pub fn router(mission: Mission) -> Router {
         )
         .route("/workers", get(pages::workers::show))
         .route("/workers/{queue}", post(pages::workers::act))
+        .route("/analytics", get(pages::analytics::show))
+        .route("/analytics/export", get(pages::analytics::export))
+        .route("/alerts", get(pages::alerts::show))
         .route("/help", get(pages::guide::show))
         .route("/audit", get(pages::trail::trail))
         .route("/audit/export", get(pages::trail::export))

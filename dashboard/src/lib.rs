@@ -25,6 +25,7 @@ mod pages;
 mod paging;
 mod queue_control;
 mod queues;
+mod reports;
 mod schedules;
 mod store;
 mod trail;

@@ -201,3 +201,9 @@ pub const EXPORT_AUDIT_PAGE: i64 = 200;
 pub const AUDIT_SHOWN_MAX: usize = 400;
 /// Actions that the trail's form offers.
 pub const ACTIONS_MAX: i64 = 100;
+/// How long a report may take: somebody waits for it.
+pub const REPORT_LIMIT: Duration = Duration::from_secs(20);
+/// Bars of a chart: each is three pixels, and a page of ten charts stays below 100 kB.
+pub const CHART_BARS_MAX: usize = 120;
+/// Alerts on the page.
+pub const ALERTS_SHOWN_MAX: i64 = 200;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use analytics::actions::Recorder;
+use analytics::store::Store;
 use orchestrator::client::EngineClient;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::actions::Visitors;
 use crate::availability::Availability;
 use crate::bookings::{Admission, KeyLookups, KeysInFlight};
 use crate::health::Found;
@@ -26,8 +29,10 @@ pub struct Deps {
     pub pool: PgPool,
     /// The engine.
     pub engine: Arc<dyn EngineClient>,
-    /// Connections to the analytics' store, for reports alone.
-    pub analytics: PgPool,
+    /// The analytics' store, for reports alone.
+    pub analytics: Store,
+    /// Who takes down what users do.
+    pub actions: Recorder,
 }
 
 /// What the handlers share. Cheap to clone.
@@ -54,6 +59,7 @@ struct Shared {
     found: Found,
     live: Live,
     passing: Passing,
+    visitors: Visitors,
 }
 
 impl App {
@@ -81,6 +87,7 @@ impl App {
             ticket_keys: Keys::default(),
             live: Live::new(options.metrics_listeners_max),
             passing: Passing::new(&options),
+            visitors: Visitors::new(options.token_secret.as_ref()),
             drawings: Semaphore::new(DRAWINGS_MAX),
             options,
             deps,
@@ -108,8 +115,18 @@ impl App {
     }
 
     /// The analytics' store.
-    pub fn analytics(&self) -> &PgPool {
+    pub fn analytics(&self) -> &Store {
         &self.0.deps.analytics
+    }
+
+    /// Who takes down what users do.
+    pub fn actions(&self) -> &Recorder {
+        &self.0.deps.actions
+    }
+
+    /// What visitors are named by who aren't logged in.
+    pub fn visitors(&self) -> &Visitors {
+        &self.0.visitors
     }
 
     /// The engine.

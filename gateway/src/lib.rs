@@ -10,6 +10,7 @@ pub mod money;
 pub mod options;
 pub mod problem;
 
+mod actions;
 mod app;
 mod availability;
 mod background;

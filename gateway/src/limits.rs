@@ -281,11 +281,6 @@ pub const PASSED_RETRY: Duration = Duration::from_secs(2);
 /// One in so many of the requests that are worked on at a time may be for one service that runs apart: one that is slow leaves half to the others.
 pub const PASSED_SHARE: usize = 2;
 
-/// How long a dependency may take to answer the readiness probe.
-pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
-/// How long the outcome is good for: however many ask, dependencies are probed once in this time.
-pub const PROBED_FOR: Duration = Duration::from_secs(1);
-
 /// Characters of a confirmation number, at most: ours have fewer.
 pub const ORDER_NUMBER_CHARS_MAX: usize = 40;
 /// Tickets that are checked by one request: what a device has gathered while it had no network.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use analytics::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use orchestrator::client::ClientError;
@@ -332,6 +333,18 @@ impl IntoResponse for Problem {
             );
         }
         response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::Postgres(error) => error.into(),
+            StoreError::ClickHouse(_) | StoreError::Late(_) => {
+                tracing::warn!(%error, "the analytics' store does not answer");
+                Problem::unavailable("the analytics are not available at the moment")
+            }
+        }
     }
 }
 

@@ -29,7 +29,9 @@ use crate::http::text::echo;
 use crate::limits::PASSED_MARGIN;
 use crate::problem::{Kind, Problem};
 use crate::services::Service;
-use crate::{bookings, events, health, notifications, passing, queue, refunds, reports, tickets, users, webhooks};
+use crate::{
+    actions, bookings, events, health, notifications, passing, queue, refunds, reports, tickets, users, webhooks,
+};
 
 /// The frame of the API's description; the routes add themselves.
 #[derive(utoipa::OpenApi)]
@@ -108,6 +110,8 @@ pub fn router(app: &App) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::Extension(description));
     // Layers run from the last to the first:
+    // 7. take down what users do,
+    let router = router.layer(from_fn_with_state(app.clone(), actions::note));
     // 6. refuse who asks for too much,
     let router = match spent {
         Some(spent) => router.layer(from_fn_with_state((app.clone(), spent), rates::limit)),

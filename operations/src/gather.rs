@@ -1,8 +1,10 @@
 //! The metrics that rules are about, each asked where it is known. One that can't be told is left out, and changes nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use analytics::store::{Store, StoreError, Time};
 use chrono::{TimeDelta, Utc};
 use sqlx::PgPool;
 use transport::{GroupAsker, KafkaConfig, TransportError};
@@ -25,7 +27,7 @@ pub struct Sources {
     /// The engine's tables.
     pub engine: PgPool,
     /// The store of the analytics.
-    pub analytics: PgPool,
+    pub analytics: Store,
     /// How far workers are behind.
     pub kafka: KafkaConfig,
     /// What workers' consumer groups begin with.
@@ -90,22 +92,26 @@ pub async fn gather(sources: &Sources, targets: &Targets, asked: &[Metric]) -> S
     sample
 }
 
-fn words(error: sqlx::Error) -> String {
+fn words(error: impl Display) -> String {
     error.to_string()
 }
 
-async fn active_users(analytics: &PgPool) -> Result<f64, sqlx::Error> {
+/// The last minutes, up to now.
+fn last(minutes: i64) -> Time {
     let now = Utc::now();
-    let (from, to) = (now - TimeDelta::minutes(ACTIVE_MINUTES), now + TimeDelta::minutes(1));
-    let users = analytics::store::active_users(analytics, from, to).await?;
-    Ok(users as f64)
+    Time {
+        from: now - TimeDelta::minutes(minutes),
+        to: now + TimeDelta::minutes(1),
+    }
 }
 
-async fn payment_failures(analytics: &PgPool) -> Result<f64, sqlx::Error> {
-    let now = Utc::now();
-    let (from, to) = (now - TimeDelta::minutes(PAYMENTS_MINUTES), now + TimeDelta::minutes(1));
-    let [completed, failed] =
-        analytics::store::kinds(analytics, from, to, ["payment.completed", "payment.failed"]).await?;
+async fn active_users(analytics: &Store) -> Result<f64, StoreError> {
+    Ok(analytics.active_users(last(ACTIVE_MINUTES)).await? as f64)
+}
+
+async fn payment_failures(analytics: &Store) -> Result<f64, StoreError> {
+    let kinds = ["payment.completed", "payment.failed"];
+    let [completed, failed] = analytics.kinds(last(PAYMENTS_MINUTES), kinds).await?;
     let all = completed + failed;
     Ok(if all < PAYMENTS_MIN {
         0.0

@@ -8,6 +8,7 @@
 
 pub mod gather;
 pub mod kubernetes;
+pub mod metrics;
 pub mod processes;
 pub mod rules;
 pub mod scale;

@@ -241,23 +241,24 @@ fn replicas(text: &str) -> Result<(String, u32), String> {
     Ok((name.to_owned(), count))
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = humantime::format_duration;
+        let (name, metric) = (&self.name, self.metric.as_str());
+        write!(f, "{name}: {metric} > {} for {}", self.above, time(self.hold))?;
+        write!(f, " until < {} for {}", self.below, time(self.recovery))?;
+        for (number, (target, count)) in self.scale.iter().enumerate() {
+            write!(f, "{} {target}={count}", if number == 0 { " scale" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, rule) in self.0.iter().enumerate() {
-            let time = humantime::format_duration;
             let separator = if number == 0 { "" } else { "; " };
-            write!(
-                f,
-                "{separator}{}: {} > {} for {}",
-                rule.name,
-                rule.metric.as_str(),
-                rule.above,
-                time(rule.hold)
-            )?;
-            write!(f, " until < {} for {}", rule.below, time(rule.recovery))?;
-            for (number, (target, count)) in rule.scale.iter().enumerate() {
-                write!(f, "{} {target}={count}", if number == 0 { " scale" } else { "" })?;
-            }
+            write!(f, "{separator}{rule}")?;
         }
         Ok(())
     }

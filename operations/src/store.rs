@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use crate::rules::Standing;
+use crate::rules::{Rule, Standing};
 use crate::scale::Wanted;
 
 /// A rule's row.
@@ -42,22 +42,24 @@ pub struct Judged {
     pub alert_id: Vec<Option<Uuid>>,
     pub metric: Vec<&'static str>,
     pub value: Vec<Option<f64>>,
+    pub rule: Vec<String>,
 }
 
 impl Judged {
     /// One more.
-    pub fn push(&mut self, name: &str, standing: Standing, metric: &'static str, value: Option<f64>) {
+    pub fn push(&mut self, rule: &Rule, standing: Standing, value: Option<f64>) {
         let (word, since) = match standing {
             Standing::Quiet => ("quiet", None),
             Standing::Pending { since } => ("pending", Some(since)),
             Standing::Firing { .. } => ("firing", None),
             Standing::Recovering { since, .. } => ("recovering", Some(since)),
         };
-        self.name.push(name.to_owned());
+        self.name.push(rule.name.clone());
+        self.rule.push(rule.to_string());
         self.standing.push(word);
         self.since.push(since);
         self.alert_id.push(standing.alert());
-        self.metric.push(metric);
+        self.metric.push(rule.metric.as_str());
         self.value.push(value);
     }
 }
@@ -99,12 +101,12 @@ pub async fn rules(executor: impl PgExecutor<'_>) -> Result<Vec<RuleRow>, sqlx::
 /// Writes how rules stand.
 pub async fn judged(executor: impl PgExecutor<'_>, judged: &Judged, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into ops.alert_rules (name, standing, since, alert_id, metric, value, judged_at)
-         select j.name, j.standing, j.since, j.alert_id, j.metric, j.value, $7
-         from unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::double precision[])
-           as j (name, standing, since, alert_id, metric, value)
+        "insert into ops.alert_rules (name, standing, since, alert_id, metric, value, rule, judged_at)
+         select j.name, j.standing, j.since, j.alert_id, j.metric, j.value, j.rule, $8
+         from unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::double precision[], $7::text[])
+           as j (name, standing, since, alert_id, metric, value, rule)
          on conflict (name) do update set standing = excluded.standing, since = excluded.since, alert_id = excluded.alert_id,
-             metric = excluded.metric, value = excluded.value, judged_at = excluded.judged_at",
+             metric = excluded.metric, value = excluded.value, rule = excluded.rule, judged_at = excluded.judged_at",
     )
     .bind(&judged.name)
     .bind(&judged.standing)
@@ -112,6 +114,7 @@ pub async fn judged(executor: impl PgExecutor<'_>, judged: &Judged, now: DateTim
     .bind(&judged.alert_id)
     .bind(&judged.metric)
     .bind(&judged.value)
+    .bind(&judged.rule)
     .bind(now)
     .execute(executor)
     .await
@@ -267,6 +270,95 @@ pub async fn oldest_stuck_seconds(pool: &PgPool) -> Result<f64, sqlx::Error> {
          from (select created_at from saga.sagas where status = 'failed' and ended_at is null order by id limit 1) as oldest",
     )
     .fetch_one(pool)
+    .await
+}
+
+/// The minutes whose metrics were published last, and what time it is.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Published {
+    /// Of `analytics.booking-metrics`.
+    pub booking_minute: Option<DateTime<Utc>>,
+    /// Of `analytics.system-metrics`.
+    pub system_minute: Option<DateTime<Utc>>,
+    /// The time.
+    pub now: DateTime<Utc>,
+}
+
+/// Which minutes' metrics were published.
+pub async fn published(pool: &PgPool) -> Result<Option<Published>, sqlx::Error> {
+    sqlx::query_as("select booking_minute, system_minute, clock_timestamp() as now from ops.watch where id")
+        .fetch_optional(pool)
+        .await
+}
+
+/// Notes that a minute's bookings are published; false: another process did.
+pub async fn publish_bookings(executor: impl PgExecutor<'_>, minute: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let noted = sqlx::query(
+        "update ops.watch set booking_minute = $1 where id and (booking_minute is null or booking_minute < $1)",
+    )
+    .bind(minute)
+    .execute(executor)
+    .await?;
+    Ok(noted.rows_affected() > 0)
+}
+
+/// Notes that the system's state of a minute is published; false: another process did.
+pub async fn publish_system(executor: impl PgExecutor<'_>, minute: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let noted = sqlx::query(
+        "update ops.watch set system_minute = $1 where id and (system_minute is null or system_minute < $1)",
+    )
+    .bind(minute)
+    .execute(executor)
+    .await?;
+    Ok(noted.rows_affected() > 0)
+}
+
+/// How a rule stands, for those who look.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct RuleStanding {
+    /// Its name.
+    pub name: String,
+    /// As the settings have it.
+    pub rule: String,
+    /// `quiet`, `pending`, `firing` or `recovering`.
+    pub standing: String,
+    /// Since when, where it matters.
+    pub since: Option<DateTime<Utc>>,
+    /// What it is about.
+    pub metric: String,
+    /// The metric's value; none: it can't be told.
+    pub value: Option<f64>,
+    /// When it was looked at last.
+    pub judged_at: DateTime<Utc>,
+}
+
+/// How all rules stand, by name.
+pub async fn rule_standings(pool: &PgPool) -> Result<Vec<RuleStanding>, sqlx::Error> {
+    sqlx::query_as("select name, rule, standing, since, metric, value, judged_at from ops.alert_rules order by name")
+        .fetch_all(pool)
+        .await
+}
+
+/// How many workers are wanted, for those who look.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct TargetStanding {
+    /// The target.
+    pub name: String,
+    /// How many.
+    pub replicas: i32,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// When the scaler was told; none: not yet of this decision.
+    pub told_at: Option<DateTime<Utc>>,
+}
+
+/// How many workers of each kind are wanted, by name.
+pub async fn target_standings(pool: &PgPool) -> Result<Vec<TargetStanding>, sqlx::Error> {
+    sqlx::query_as(
+        "select name, replicas, since, case when applied = decision then applied_at end as told_at
+         from ops.scale_targets order by name",
+    )
+    .fetch_all(pool)
     .await
 }
 

@@ -74,6 +74,7 @@ pub async fn run(plan: Plan, pool: PgPool, sources: Sources, engine: Arc<dyn Eng
             }
             untold = missing;
             look(&plan, &pool, &sample).await?;
+            crate::metrics::wish(&pool, &sources, &plan.targets).await?;
             tell(&pool, engine.as_ref()).await
         };
         match stop.run_until_cancelled(look).await {
@@ -104,7 +105,7 @@ pub async fn look(plan: &Plan, pool: &PgPool, sample: &Sample) -> Result<(), sql
         let before = standings.get(&rule.name).copied().unwrap_or_default();
         let value = sample.get(&rule.metric).copied();
         let (standing, change) = judge(rule, before, value, now, Uuid::now_v7());
-        judged.push(&rule.name, standing, rule.metric.as_str(), value);
+        judged.push(rule, standing, value);
         if standing.alert().is_some() {
             firing.push(rule);
         }

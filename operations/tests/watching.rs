@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use activities::{Handler, Registry, TaskContext};
 use async_trait::async_trait;
+use chrono::DurationRound as _;
 use operations::gather::Sample;
 use operations::rules::Metric;
 use operations::scaler::{ScaleError, Scaler};
@@ -232,4 +233,83 @@ async fn a_scaler_that_is_away_is_tried_again_and_one_that_refuses_is_not() {
         Outcome::Succeeded { .. }
     ));
     assert_eq!(*scaler.told.lock().unwrap(), [("worker-seats".to_owned(), 3)]);
+}
+
+#[tokio::test]
+async fn a_minutes_metrics_are_published_once_however_many_watch() {
+    let database = testkit::migrated_database().await;
+    let pool = &database.pool;
+    let kafka = transport::InProcessBroker::start(2).unwrap();
+    kafka.create_topics(&["sagaline.tasks.seats".to_owned()]).unwrap();
+    let store = analytics::store::Store::from(pool.clone());
+    let minute = (chrono::Utc::now() - chrono::TimeDelta::minutes(3)).duration_trunc(chrono::TimeDelta::minutes(1));
+    let minute = minute.unwrap();
+    // Whoever watched before has published until then.
+    sqlx::query("update ops.watch set booking_minute = $1")
+        .bind(minute)
+        .execute(pool)
+        .await
+        .unwrap();
+    let facts: Vec<analytics::fact::Fact> = (0..5)
+        .map(|n| {
+            let kind = if n < 3 { "booking.initiated" } else { "payment.completed" };
+            let time = (minute + chrono::TimeDelta::seconds(61)).to_rfc3339();
+            let data = json!({"bookingId": format!("b{n}"), "eventId": "tour", "userId": format!("u{n}"), "amountCents": 700, "currency": "usd"});
+            let (id, payload) = (n.to_string(), data.to_string());
+            let arrived = analytics::fact::Arrived {
+                topic: kind,
+                id: Some(&id),
+                time: Some(&time),
+                payload: payload.as_bytes(),
+            };
+            analytics::fact::Fact::read(arrived, chrono::Utc::now()).unwrap()
+        })
+        .collect();
+    store.record(&facts, &mut Default::default()).await.unwrap();
+    let sources = operations::gather::Sources {
+        engine: pool.clone(),
+        analytics: store,
+        kafka: kafka.config("test"),
+        group_prefix: "test-".to_owned(),
+        askers: Default::default(),
+    };
+    let plan = plan();
+    look(&plan, pool, &users(120.0)).await.unwrap();
+    wishes(pool).await;
+    let all = (0..6).map(|_| operations::metrics::wish(pool, &sources, &plan.targets));
+    futures::future::try_join_all(all).await.unwrap();
+    let told = wishes(pool).await;
+    assert!(
+        told.iter().all(|(workflow, _)| workflow == "platform_metrics"),
+        "{told:?}"
+    );
+    let of = |kind: &str| -> Vec<&Value> {
+        told.iter()
+            .map(|(_, input)| input)
+            .filter(|input| input["kind"] == kind)
+            .collect()
+    };
+    // The minute may have turned while they looked.
+    let system = of("system");
+    assert!((1..=2).contains(&system.len()), "{told:?}");
+    let metrics = &system[0]["metrics"];
+    assert_eq!(
+        (&metrics["alerts"], &metrics["wantedWorkers"]),
+        (&json!(["HIGH_LOAD"]), &json!({"worker-seats": 10}))
+    );
+    assert!(
+        metrics["outboxSeconds"].is_number() && metrics["activeUsers"].is_number(),
+        "{metrics}"
+    );
+    let minutes: std::collections::BTreeSet<String> =
+        of("booking").iter().map(|input| input["minute"].to_string()).collect();
+    assert_eq!(minutes.len(), of("booking").len(), "each minute once: {told:?}");
+    let first = &of("booking")[0]["metrics"];
+    let expected = (minute + chrono::TimeDelta::minutes(1)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    assert_eq!(first["minute"], expected, "where the last one stopped");
+    assert_eq!(
+        (&first["initiated"], &first["revenueCents"]),
+        (&json!(3), &json!({"usd": 1_400}))
+    );
+    assert_eq!(first["popularEvents"], json!([{"eventId": "tour", "bookings": 3}]));
 }

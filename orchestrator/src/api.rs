@@ -12,6 +12,7 @@ pub mod read_on;
 mod sagas;
 mod schedules;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +25,10 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
+use transport::BrokerProbe;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use web::health::{self as health_of, Dependency, Recent, Standing};
 
 use crate::Engine;
 use crate::client::{EngineClient, LocalClient};
@@ -47,8 +50,8 @@ pub struct Items<T> {
     pub items: Vec<T>,
 }
 
-/// Whether the process should get traffic; an error says why not.
-pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+/// Whether the process should get traffic, and what it depends on.
+pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Standing> + Send>> + Send + Sync>;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -65,12 +68,28 @@ impl Ops {
     /// The API over an engine in this process.
     pub fn new(engine: Engine, metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
         let client = Arc::new(LocalClient::new(engine.clone()));
+        let broker = BrokerProbe::new(engine.kafka());
+        let recent: Arc<Recent<BTreeMap<String, Dependency>>> = Arc::default();
         let ready: Readiness = Arc::new(move || {
-            let engine = engine.clone();
-            Box::pin(async move { engine.ready().await.map_err(|error| error.to_string()) })
+            let (engine, broker, recent) = (engine.clone(), broker.clone(), Arc::clone(&recent));
+            Box::pin(async move {
+                let dependencies = recent.get(look(&engine, &broker)).await;
+                Standing::of(dependencies, &[DATABASE], engine.is_shutting_down())
+            })
         });
         Ops { client, metrics, ready }
     }
+}
+
+/// The dependency without which nothing works.
+const DATABASE: &str = "database";
+
+async fn look(engine: &Engine, broker: &BrokerProbe) -> BTreeMap<String, Dependency> {
+    const GAUGE: &str = "sagaline_dependency_up";
+    let database = health_of::probe(GAUGE, DATABASE, engine.ready());
+    let kafka = health_of::probe(GAUGE, "kafka", broker.ask());
+    let (database, kafka) = tokio::join!(database, kafka);
+    BTreeMap::from([(DATABASE.to_owned(), database), ("kafka".to_owned(), kafka)])
 }
 
 /// The router of the ops port.

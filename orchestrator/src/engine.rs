@@ -338,6 +338,11 @@ impl Engine {
         }
     }
 
+    /// Whether it takes nothing more.
+    pub fn is_shutting_down(&self) -> bool {
+        self.inner.closing.is_cancelled()
+    }
+
     /// Takes nothing more, finishes what is under way, and stops.
     pub async fn shutdown(&self) {
         self.inner.closing.cancel();

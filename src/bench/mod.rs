@@ -7,6 +7,7 @@ mod footprint;
 mod ground;
 mod history;
 mod limit;
+mod listeners;
 mod lists;
 mod load;
 mod memory;
@@ -54,6 +55,11 @@ pub enum Benchmark {
     /// Fills a database by a few set-based statements, then asks for the first, the second and a deep page of each search, and prints what `explain
     /// (analyze)` says. The last line printed is the result as JSON. A database that is given must be an empty one.
     Lists(lists::ListsArgs),
+    /// Many who follow the live figures over WebSockets, some of whom read nothing: what they cost, and how soon all know.
+    ///
+    /// A gateway alone, without a database. The exit status says whether all who read were told each value within a second of each other, and
+    /// whether the gateway kept little for each.
+    Listeners(listeners::ListenersArgs),
 }
 
 /// How to run the reference workload.
@@ -107,6 +113,7 @@ pub async fn run(benchmark: Benchmark, output: Output) -> anyhow::Result<()> {
         Benchmark::Cancellation(args) => rush::cancellation(&args, output).await,
         Benchmark::Limit(args) => limit::run(&args, output).await,
         Benchmark::Lists(args) => lists::run(&args, output).await,
+        Benchmark::Listeners(args) => listeners::run(&args, output).await,
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use ::analytics::actions::Recorder;
+use ::analytics::store::Store;
 use anyhow::Context;
 use orchestrator::client::HttpClient;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{analytics, shop};
 use crate::cli::{self, set};
@@ -44,33 +48,49 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         passed_on = %settings.service_urls,
         "the gateway listens"
     );
+    let (actions, telling) = tell_actions(&settings, stop.clone())?;
     let deps = gateway::Deps {
         pool,
         engine,
         analytics,
+        actions,
     };
     // The pages want all of the API.
     let whole = options.is_whole();
     let around = shop::around(&settings);
     let site = move |api: axum::Router| if whole { around(api) } else { api };
     gateway::serve_with(options, deps, listener, stop, site).await?;
+    // What was taken down last is sent within a limit of its own.
+    telling.await?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Connections to the shop's database and to the analytics', made when they are first used: without them, it answers 503. A gateway that passes
 /// everything on needs none.
-fn pools(settings: &Settings, options: &gateway::Options) -> anyhow::Result<(PgPool, PgPool)> {
+fn pools(settings: &Settings, options: &gateway::Options) -> anyhow::Result<(PgPool, Store)> {
     if options.services.is_empty() {
         // Nobody asks it anything.
         let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
-        return Ok((nowhere.clone(), nowhere));
+        return Ok((nowhere.clone(), nowhere.into()));
     }
     settings.require(&["database.url"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let database = connect::lazy_database(url, settings.database_connections)?;
     database.follow_primary([]);
     Ok((database.pool, analytics::reader(settings)?))
+}
+
+/// Who takes down what users do, and the task that tells it to Kafka: until `stop`, if the gateway knows Kafka, and it is wanted.
+pub fn tell_actions(settings: &Settings, stop: CancellationToken) -> anyhow::Result<(Recorder, JoinHandle<()>)> {
+    if settings.brokers.is_none() || !settings.user_actions {
+        tracing::info!("what users do is told to nobody");
+        return Ok((Recorder::off(), tokio::spawn(async {})));
+    }
+    let kafka = connect::kafka(settings, "sagaline-gateway")?;
+    let (recorder, waiting) = Recorder::new();
+    let telling = tokio::spawn(::analytics::actions::publish(waiting, kafka, stop));
+    Ok((recorder, telling))
 }
 
 /// The gateway's options as set.

@@ -111,8 +111,14 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(orchestrator::run(args, settings))
         }
         Command::Gateway(args) => runtime()?.block_on(gateway::run(load(&global, gateway::flags(&args))?)),
-        Command::Analytics(args) => runtime()?.block_on(analytics::run(load(&global, analytics::flags(&args))?)),
-        Command::Operations(args) => runtime()?.block_on(operations::run(load(&global, operations::flags(&args))?)),
+        Command::Analytics(args) => {
+            let settings = load(&global, analytics::flags(&args))?;
+            runtime()?.block_on(analytics::run(args, settings))
+        }
+        Command::Operations(args) => {
+            let settings = load(&global, operations::flags(&args))?;
+            runtime()?.block_on(operations::run(args, settings))
+        }
         Command::Shop(args) => runtime()?.block_on(shop::run(load(&global, shop::flags(&args))?)),
         Command::Worker(cli::Worker {
             command: Some(cli::WorkerCommand::List { server }),

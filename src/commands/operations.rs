@@ -17,8 +17,9 @@ use workflows::tickets::alert;
 
 use super::analytics;
 use crate::cli::{self, set};
+use crate::health::Health;
 use crate::settings::{Flags, Scaler, Settings};
-use crate::{connect, shutdown};
+use crate::{connect, shutdown, telemetry};
 
 /// Connections: one judges, one carries out, and two are to spare.
 const CONNECTIONS: u32 = 4;
@@ -37,15 +38,22 @@ pub fn flags(args: &cli::Operations) -> Flags {
 }
 
 /// Runs until told to stop.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(args: cli::Operations, settings: Settings) -> anyhow::Result<()> {
     settings.require(&["database.url", "kafka.brokers"])?;
     let url = settings.database.as_ref().context("DATABASE_URL is not set")?;
     let stop = shutdown::on_signal()?;
+    let health = Health::new(&["database"], stop.clone());
+    health.watch_kafka(&connect::kafka(&settings, "sagaline-health")?);
+    health.watch_store(&analytics::reader(&settings)?);
+    if let Some(port) = args.ops_port {
+        telemetry::serve_on(port, health.clone()).await?;
+    }
     let database = match connect::database(url, CONNECTIONS, &stop).await {
         Err(error) if error.is::<connect::Stopped>() => return Ok(()),
         database => database?,
     };
     database.follow_primary([]);
+    health.watch_database(&database.pool);
     let engine = Arc::new(HttpClient::new(&settings.engine_url)?);
     tracing::info!(alerts = %settings.operations.alerts, targets = %settings.operations.targets, "the platform is watched");
     watch(&settings, database.pool, engine, stop).await?;

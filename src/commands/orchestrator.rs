@@ -5,6 +5,7 @@ use dashboard::Mission;
 use orchestrator::client::LocalClient;
 use sqlx::PgPool;
 
+use super::analytics;
 use crate::cli::{self, set};
 use crate::entrance::{Entrance, bind};
 use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options};
@@ -48,7 +49,8 @@ pub async fn run(args: cli::Orchestrator, settings: Settings) -> anyhow::Result<
         deploy_tickets(&LocalClient::new(parts.engine.clone()), &settings).await?;
     }
     entrance.open(parts.router.clone());
-    let mission = Mission::with(parts.engine.clone(), mission_options(&settings));
+    let mission =
+        Mission::with(parts.engine.clone(), mission_options(&settings)).reading(analytics::reader(&settings)?);
     // Whether it serves pages or not: any replica may go on with a campaign.
     let campaigns = Campaigns::start(&mission);
     let others = [parts.engine.hot_pool(), mission.pool()].map(PgPool::clone);

@@ -1,13 +1,11 @@
 //! `sagaline worker`: activities for one or more queues, as a process of its own.
 
-use std::net::Ipv4Addr;
-
 use anyhow::Context;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{Readiness, Worker, WorkerOptions};
 
-use crate::entrance::bind;
+use crate::health::Health;
 use crate::settings::{Flags, Settings};
 use crate::{cli, connect, platform, shutdown, telemetry};
 
@@ -27,16 +25,15 @@ pub async fn run(args: cli::Worker, settings: Settings) -> anyhow::Result<()> {
         shutdown::with_input(stop.clone());
     }
     let readiness = Readiness::default();
+    let health = Health::new(&["database", "queues"], stop.clone());
+    health.watch_queues(&readiness);
+    watch_others(&health, &settings, &args.queues)?;
     if let Some(port) = args.ops_port {
-        let render = telemetry::install()?;
-        let listener = bind((Ipv4Addr::UNSPECIFIED, port).into()).await?;
-        tracing::info!(address = %listener.local_addr()?, "metrics and health are served");
-        let ready = readiness.clone();
-        // Served until the process ends: it is asked how the draining goes.
-        tokio::spawn(telemetry::serve(listener, render, move || ready.is_ready()));
+        telemetry::serve_on(port, health.clone()).await?;
     }
     let database = connect::database(url, settings.database_connections, &stop).await?;
     database.follow_primary([]);
+    health.watch_database(&database.pool);
     work(
         &settings,
         database.pool,
@@ -47,6 +44,23 @@ pub async fn run(args: cli::Worker, settings: Settings) -> anyhow::Result<()> {
     )
     .await?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the activities of these queues need besides: without it their work waits.
+fn watch_others(health: &Health, settings: &Settings, queues: &[String]) -> anyhow::Result<()> {
+    health.watch_kafka(&connect::kafka(settings, "sagaline-health")?);
+    let has = |queue: &str| queues.iter().any(|known| known == queue);
+    if (has("payments") || has("refunds"))
+        && let Some(address) = platform::payments_address(settings)
+    {
+        health.watch_address("payments", address);
+    }
+    if (has("email") || has("notifications"))
+        && let Some(address) = platform::mail_address(settings)
+    {
+        health.watch_address("mail", address);
+    }
     Ok(())
 }
 

@@ -49,9 +49,14 @@ pub const CATALOG: &[Entry] = &[
         "connections of each part's pool",
     ),
     secret(
+        "analytics.url",
+        "ANALYTICS_URL",
+        "the analytics' store: clickhouse://user:password@host:port/database, or Postgres as above; left out, database.url",
+    ),
+    secret(
         "analytics.database_url",
         "SAGALINE_ANALYTICS_DATABASE_URL",
-        "Postgres for the analytics; left out, database.url",
+        "an older name of analytics.url, which goes before it",
     ),
     entry(
         "operations.alerts",
@@ -320,6 +325,12 @@ pub const CATALOG: &[Entry] = &[
         "SAGALINE_CORS_ORIGINS",
         None,
         "other sites whose pages may use the API, e.g. https://shop.example.com, several joined by commas",
+    ),
+    entry(
+        "gateway.user_actions",
+        "SAGALINE_USER_ACTIONS",
+        Some("true"),
+        "whether gateways that know Kafka tell the analytics what users do (docs/analytics.md)",
     ),
     entry(
         "gateway.anonymous_bookings",

@@ -45,8 +45,8 @@ pub struct Settings {
     pub database: Option<Secret>,
     /// Connections of each part's pool.
     pub database_connections: u32,
-    /// Postgres for the analytics, if not the same.
-    pub analytics_database: Option<Secret>,
+    /// Postgres or ClickHouse for the analytics, if not the same.
+    pub analytics: Option<Secret>,
     /// `host:port`, several joined by commas.
     pub brokers: Option<String>,
     /// Partitions of the topics; all processes must agree.
@@ -101,6 +101,8 @@ pub struct Settings {
     pub rates: Option<gateway::Rates>,
     /// Sites whose pages may use the shop's API.
     pub cors_origins: Option<gateway::Origins>,
+    /// What users do is told to the analytics.
+    pub user_actions: bool,
     /// Somebody may book who isn't logged in.
     pub anonymous_bookings: bool,
     /// Where buyers reach the shop.
@@ -137,7 +139,10 @@ impl Settings {
         let settings = Settings {
             database: sources.optional("database.url", database_url),
             database_connections: sources.required("database.connections", in_range(1, 1_000)),
-            analytics_database: sources.optional("analytics.database_url", database_url),
+            analytics: {
+                let older = sources.optional("analytics.database_url", analytics_url);
+                sources.optional("analytics.url", analytics_url).or(older)
+            },
             brokers: sources.optional("kafka.brokers", brokers),
             partitions: sources.required("kafka.partitions", in_range(1, 1_000)),
             replication: sources.required("kafka.replication", in_range(1, 9)),
@@ -165,6 +170,7 @@ impl Settings {
             trusted_proxies: sources.optional("gateway.trusted_proxies", str::parse),
             rates: sources.required("gateway.rate_limits", rate_limits),
             cors_origins: sources.optional("gateway.cors_origins", str::parse),
+            user_actions: sources.required("gateway.user_actions", yes_or_no),
             anonymous_bookings: sources.required("gateway.anonymous_bookings", yes_or_no),
             shop_url: sources.required("shop.url", http_url),
             shop_pages: sources.required("shop.pages", yes_or_no),
@@ -190,6 +196,8 @@ impl Settings {
         match key {
             "database.url" => self.database.as_ref().map(Secret::to_string),
             "database.connections" => Some(self.database_connections.to_string()),
+            // One is the other's older name.
+            "analytics.url" | "analytics.database_url" => self.analytics.as_ref().map(Secret::to_string),
             "kafka.brokers" => self.brokers.clone(),
             "kafka.partitions" => Some(self.partitions.to_string()),
             "kafka.replication" => Some(self.replication.to_string()),
@@ -217,6 +225,7 @@ impl Settings {
             "gateway.trusted_proxies" => self.trusted_proxies.as_ref().map(ToString::to_string),
             "gateway.rate_limits" => Some(self.rates.as_ref().map_or("off".to_owned(), ToString::to_string)),
             "gateway.cors_origins" => self.cors_origins.as_ref().map(ToString::to_string),
+            "gateway.user_actions" => Some(self.user_actions.to_string()),
             "gateway.anonymous_bookings" => Some(self.anonymous_bookings.to_string()),
             "shop.url" => Some(self.shop_url.clone()),
             "shop.pages" => Some(self.shop_pages.to_string()),
@@ -260,6 +269,14 @@ impl Settings {
 
 fn database_url(text: &str) -> Result<Secret, String> {
     Servers::from_str(text).map_err(|error| error.to_string())?;
+    Ok(Secret::url(text))
+}
+
+fn analytics_url(text: &str) -> Result<Secret, String> {
+    if !text.starts_with("clickhouse") {
+        return database_url(text);
+    }
+    text.parse::<analytics::store::Address>()?;
     Ok(Secret::url(text))
 }
 

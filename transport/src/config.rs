@@ -12,6 +12,9 @@ const PARTITIONS_DEFAULT: u32 = 10;
 /// How long a request to the broker may take before the caller is told that it failed.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a consumer may be busy with what it has before its partitions go to others, unless said otherwise: Kafka's own default.
+const BUSY_MAX: Duration = Duration::from_secs(300);
+
 /// How to reach Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaConfig {
@@ -23,6 +26,8 @@ pub struct KafkaConfig {
     pub partitions: u32,
     /// Copies of every partition of the topics that we create.
     pub replication: i32,
+    /// How long a consumer may be busy with what it has before its partitions go to others (`max.poll.interval.ms`); at least six seconds.
+    pub busy_max: Duration,
 }
 
 impl KafkaConfig {
@@ -33,6 +38,7 @@ impl KafkaConfig {
             client_id: client_id.into(),
             partitions: PARTITIONS_DEFAULT,
             replication: 1,
+            busy_max: BUSY_MAX,
         }
     }
 

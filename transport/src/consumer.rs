@@ -78,6 +78,7 @@ impl GroupConsumer {
             // Partitions that stay with a member are worked on all through a rebalance.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
+            .set("max.poll.interval.ms", config.busy_max.as_millis().to_string())
             .set("heartbeat.interval.ms", HEARTBEAT_EVERY.as_millis().to_string())
             .set("fetch.wait.max.ms", fetch_wait.as_millis().to_string())
             .set("fetch.error.backoff.ms", "100")

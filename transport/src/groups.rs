@@ -1,7 +1,7 @@
 //! How far consumer groups are behind, and who is in them: asked of the broker, for people who look.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -115,6 +115,46 @@ impl GroupAsker {
         })
         .await
         .map_err(|_| TransportError::Closed)
+    }
+}
+
+/// Asks whether a broker answers, again and again, by the same connections, which are made when it is first asked.
+#[derive(Clone)]
+pub struct BrokerProbe {
+    config: KafkaConfig,
+    client: Arc<OnceLock<BaseConsumer<QuietContext>>>,
+}
+
+impl BrokerProbe {
+    /// For these brokers.
+    pub fn new(config: &KafkaConfig) -> BrokerProbe {
+        BrokerProbe {
+            config: config.clone(),
+            client: Arc::default(),
+        }
+    }
+
+    /// Whether one answers.
+    ///
+    /// # Errors
+    /// If none does, or the client can't be made.
+    pub async fn ask(&self) -> Result<(), TransportError> {
+        let probe = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let client = match probe.client.get() {
+                Some(client) => client,
+                None => {
+                    let made = probe.config.client().create_with_context(QuietContext)?;
+                    // Another may have been a moment earlier.
+                    probe.client.get_or_init(|| made)
+                }
+            };
+            // As above: nobody else takes it from it.
+            while client.poll(Duration::ZERO).is_some() {}
+            client.fetch_metadata(None, QUESTION_TIMEOUT).map(drop)
+        });
+        let answer = asked.await.map_err(|_| TransportError::Closed)?;
+        answer.map_err(TransportError::kafka("asking the broker whether it is there"))
     }
 }
 

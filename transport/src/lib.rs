@@ -23,7 +23,7 @@ pub use config::KafkaConfig;
 pub use consumer::{Assignment, GroupConsumer, GroupContext};
 pub use envelope::{EnvelopePacker, pack_results, pack_tasks};
 pub use error::TransportError;
-pub use groups::{GroupAsker, GroupMember, GroupStanding, group_standing};
+pub use groups::{BrokerProbe, GroupAsker, GroupMember, GroupStanding, group_standing};
 pub use in_process::InProcessBroker;
 pub use offsets::{OffsetTracker, Ticket};
 pub use producer::{Outgoing, Producer};

@@ -1,4 +1,7 @@
-//! What all of our pages have in common, buyers' and operators': their headers, where a form may come from, cookies.
+//! What everything of ours that serves HTTP has in common: pages' headers, where a form may come from, cookies; and how healthy a process is
+//! ([`health`]).
+
+pub mod health;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};

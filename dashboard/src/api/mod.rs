@@ -7,6 +7,7 @@ mod campaigns;
 mod openapi;
 mod places;
 mod problem;
+mod reports;
 mod sagas;
 mod trail;
 mod users;
@@ -119,6 +120,8 @@ fn routes() -> OpenApiRouter<Mission> {
         .routes(routes!(places::schedule))
         .routes(routes!(places::firings))
         .routes(routes!(places::act))
+        .routes(routes!(reports::analytics))
+        .routes(routes!(reports::alerts))
         .routes(routes!(users::users, users::add))
         .routes(routes!(users::change))
         .routes(routes!(users::link))

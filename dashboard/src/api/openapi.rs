@@ -33,6 +33,7 @@ use crate::store::campaigns::ItemRow;
         (name = "campaigns", description = "Repairs of many sagas at once"),
         (name = "approvals", description = "What waits for a second person"),
         (name = "places", description = "Queues, workers and schedules"),
+        (name = "reports", description = "How sales go, and what is out of the ordinary"),
         (name = "users", description = "Who may come in, and what they may do"),
         (name = "audit", description = "Who did what, and why")
     )
@@ -86,6 +87,8 @@ fn schemas() -> Map<String, Value> {
     root("Schedules", Items::<places::ScheduleItem>::json_schema(&mut generator));
     root("Firings", Items::<places::FiringItem>::json_schema(&mut generator));
     root("Users", Items::<users::UserItem>::json_schema(&mut generator));
+    generator.subschema_for::<analytics::report::Report>();
+    generator.subschema_for::<crate::reports::Alerts>();
     generator.subschema_for::<users::NewUser>();
     generator.subschema_for::<users::UserWish>();
     generator.subschema_for::<users::Invited>();

@@ -21,6 +21,18 @@ pub fn sparkline(label: &str, class: &str, values: &[i64]) -> String {
     draw(label, class, values, SPARK_WIDTH, SPARK_HEIGHT)
 }
 
+/// One bar from the left, as long as `value` is of `most`, small enough for a table.
+pub fn bar(label: &str, class: &str, value: i64, most: i64) -> String {
+    let wide = value.max(0) as f64 / most.max(1) as f64 * SPARK_WIDTH as f64;
+    let height = SPARK_HEIGHT;
+    format!(
+        "<svg class=\"chart\" width=\"{SPARK_WIDTH}\" height=\"{height}\" viewBox=\"0 0 {SPARK_WIDTH} {height}\" role=\"img\" \
+         aria-label=\"{}\"><path class=\"{class}\" d=\"M0 4h{wide:.1}v{tall}h-{wide:.1}z\"/></svg>",
+        escape(label),
+        tall = height - 8,
+    )
+}
+
 fn draw(label: &str, class: &str, values: &[i64], width: usize, height: usize) -> String {
     let most = values.iter().copied().max().unwrap_or(0).max(1) as f64;
     let step = width as f64 / values.len().max(1) as f64;

@@ -1,6 +1,8 @@
 //! The pages: each handler reads, makes a view of plain texts, and gives it to its template, which escapes everything.
 
 pub mod act;
+pub mod alerts;
+pub mod analytics;
 pub mod approvals;
 pub mod assets;
 pub mod campaigns;

@@ -59,6 +59,8 @@ async fn every_page_is_accessible_and_harmless() {
         ("schedules", "/schedules".to_owned()),
         ("schedule", "/schedules/nightly".to_owned()),
         ("queues", "/workers".to_owned()),
+        ("analytics", "/analytics".to_owned()),
+        ("alerts", "/alerts".to_owned()),
         ("help", "/help".to_owned()),
         ("audit", "/audit".to_owned()),
         ("settings", "/settings".to_owned()),

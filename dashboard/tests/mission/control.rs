@@ -46,7 +46,7 @@ impl Control {
             let definition = serde_json::from_value(definition).unwrap();
             engine.definitions().deploy(definition).await.unwrap();
         }
-        let mission = Mission::with(engine.clone(), careful);
+        let mission = Mission::with(engine.clone(), careful).reading(database.pool.clone().into());
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = dashboard::router(mission.clone());
         let server = tokio::spawn(async move { axum_serve(listener, router).await });

@@ -12,6 +12,7 @@ mod inbox;
 mod openapi;
 mod places;
 mod queues;
+mod reports;
 mod sagas;
 mod sign_on;
 mod together;

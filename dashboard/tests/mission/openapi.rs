@@ -13,7 +13,9 @@ use crate::api::{Program, stuck};
 use crate::control::Control;
 
 /// What the API consists of.
-const OPERATIONS: [&str; 29] = [
+const OPERATIONS: [&str; 31] = [
+    "GET /alerts",
+    "GET /analytics",
     "GET /approvals",
     "GET /approvals/{id}",
     "GET /audit",
@@ -121,6 +123,8 @@ async fn answers_are_as_they_are_described() {
         ("/sagas/{id}/graph", format!("/sagas/{saga}/graph")),
         ("/sagas/{id}/journal", format!("/sagas/{saga}/journal")),
         ("/stuck", "/stuck".to_owned()),
+        ("/analytics", "/analytics?step=day".to_owned()),
+        ("/alerts", "/alerts".to_owned()),
         ("/campaigns", "/campaigns".to_owned()),
         ("/campaigns/{id}", format!("/campaigns/{number}")),
         ("/campaigns/{id}/items", format!("/campaigns/{number}/items")),

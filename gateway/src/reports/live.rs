@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use analytics::store::{Step, Store, StoreError, Time};
 use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -169,7 +169,7 @@ pub async fn run(app: App, shutdown: CancellationToken) {
         if sales.0.is_none_or(|at: Instant| at.elapsed() >= METRICS_STORE_EVERY) {
             let looked = tokio::time::timeout(METRICS_STORE_EVERY, look(app.analytics(), Utc::now())).await;
             let found = looked
-                .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                .unwrap_or(Err(StoreError::Late(METRICS_STORE_EVERY)))
                 .unwrap_or_else(|error| {
                     tracing::debug!(%error, "the analytics can't say how sales go");
                     Sales::default()
@@ -187,15 +187,23 @@ pub async fn run(app: App, shutdown: CancellationToken) {
     }
 }
 
-async fn look(analytics: &PgPool, now: DateTime<Utc>) -> Result<Sales, sqlx::Error> {
-    use analytics::store;
-    let soon = now + TimeDelta::minutes(1);
+async fn look(analytics: &Store, now: DateTime<Utc>) -> Result<Sales, StoreError> {
     let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
-    let active_users = store::active_users(analytics, now - ACTIVE, soon).await?;
-    let [last_minute] = store::kinds(analytics, minute - TimeDelta::minutes(1), minute, ["booking.initiated"]).await?;
+    let since = |from: DateTime<Utc>| Time {
+        from,
+        to: now + TimeDelta::minutes(1),
+    };
+    let last = Time {
+        from: minute - TimeDelta::minutes(1),
+        to: minute,
+    };
+    let active_users = analytics.active_users(since(now - ACTIVE)).await?;
+    let [last_minute] = analytics.kinds(last, ["booking.initiated"]).await?;
     let kinds = ["booking.initiated", "booking.confirmed"];
-    let [initiated, confirmed] = store::kinds(analytics, now - LATELY, soon, kinds).await?;
-    let popular = store::popular(analytics, now - LATELY, soon, POPULAR_EVENTS_MAX).await?;
+    let [initiated, confirmed] = analytics.kinds(since(now - LATELY), kinds).await?;
+    let popular = analytics
+        .popular(Step::Minute, since(now - LATELY), POPULAR_EVENTS_MAX)
+        .await?;
     let rate = |confirmed: i64, initiated: i64| (confirmed as f64 / initiated as f64 * 1_000.0).round() / 1_000.0;
     Ok(Sales {
         active_users: Some(active_users),

@@ -1,6 +1,6 @@
 //! The time that a report is about, and how finely.
 
-use analytics::store::Step;
+use analytics::store::{Step, Time};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
 use crate::events::routes::moment;
@@ -19,6 +19,14 @@ pub struct Range {
 }
 
 impl Range {
+    /// As the store wants it.
+    pub fn time(&self) -> Time {
+        Time {
+            from: self.from,
+            to: self.to,
+        }
+    }
+
     /// What was asked for. Left out: the last day, by hour.
     pub fn read(
         from: Option<&str>,
@@ -38,7 +46,7 @@ impl Range {
             Some(from) => moment("?from", from)?,
             None => to - TimeDelta::days(1),
         };
-        let length = length(step);
+        let length = step.length();
         let floor = |at: DateTime<Utc>| at.duration_trunc(length).unwrap_or(at);
         // The step in which it ends is in it.
         let (from, end) = (floor(from), floor(to));
@@ -57,14 +65,6 @@ impl Range {
             ));
         }
         Ok(Range { from, to, step })
-    }
-}
-
-fn length(step: Step) -> TimeDelta {
-    match step {
-        Step::Minute => TimeDelta::minutes(1),
-        Step::Hour => TimeDelta::hours(1),
-        Step::Day => TimeDelta::days(1),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/analytics/events`: what organisers ask.
 
-use analytics::store::{self, Count};
+use analytics::store::Count;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -113,7 +113,7 @@ pub async fn event(
         return Err(no_event());
     }
     let only = [id.clone()];
-    let counts = store::event_counts(app.analytics(), range.step, range.from, range.to, &only).await?;
+    let counts = app.analytics().event_counts(range.step, range.time(), &only).await?;
     let points = figures::by_step(&counts)
         .into_iter()
         .map(|(since, counts)| Point {
@@ -242,7 +242,7 @@ pub async fn events(
         let (from, to) = (time(range.from), time(range.to));
         format!("/analytics/events?after={}&from={from}&to={to}", path_segment(last))
     });
-    let counts = store::event_totals(app.analytics(), range.from, range.to, &ids).await?;
+    let counts = app.analytics().event_totals(range.time(), &ids).await?;
     let of = |id: &str| {
         let its = |count: &&Count| count.event_id == id;
         Figures::of(counts.iter().filter(its))

@@ -116,6 +116,11 @@ fn bearer(app: &App, headers: &HeaderMap) -> Result<Option<Bearer>, Problem> {
         .ok_or_else(no_token)
 }
 
+/// Whose token the request has, if it is a good one.
+pub fn known(app: &App, headers: &HeaderMap) -> Option<Bearer> {
+    bearer(app, headers).ok().flatten()
+}
+
 /// The user whose request it is, as far as a good token says so.
 pub fn user(app: &App, headers: &HeaderMap) -> Option<UserId> {
     bearer(app, headers).ok().flatten().map(|bearer| bearer.user)

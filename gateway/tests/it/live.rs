@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analytics::fact::Fact;
-use analytics::store;
+use analytics::store::Store;
 use chrono::Utc;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ async fn what_is_going_on_is_told_each_second() {
         kind: kind.to_owned(),
         event_id: Some(event.to_owned()),
         user_id: Some(format!("usr_{}", n % 3)),
+        visitor: None,
         currency: None,
         cents: None,
         took: None,
@@ -47,8 +48,8 @@ async fn what_is_going_on_is_told_each_second() {
         .map(|n| fact(n, "booking.initiated", if n < 6 { "tour" } else { "encore" }))
         .collect();
     facts.extend((0..2).map(|n| fact(n, "booking.confirmed", "tour")));
-    store::make_days(&shop.pool, &[now.date_naive()].into()).await.unwrap();
-    store::record(&shop.pool, &facts).await.unwrap();
+    let store = Store::from(shop.pool.clone());
+    store.record(&facts, &mut Default::default()).await.unwrap();
 
     let mut listener = listen(&shop).await.unwrap();
     let first = next(&mut listener).await;

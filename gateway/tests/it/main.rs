@@ -1,6 +1,7 @@
 //! The gateway over real HTTP and a real Postgres; only the engine is played by [`engine::FakeEngine`].
 #![allow(clippy::unwrap_used)]
 
+mod actions;
 mod availability;
 mod bad_input;
 mod bookings;

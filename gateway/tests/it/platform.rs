@@ -237,7 +237,8 @@ async fn when_told_to_stop_it_finishes_what_it_began() {
     let deps = gateway::Deps {
         pool: database.pool.clone(),
         engine,
-        analytics: database.pool.clone(),
+        analytics: database.pool.clone().into(),
+        actions: analytics::actions::Recorder::off(),
     };
     let server = tokio::spawn(gateway::serve(shop::options(), deps, listener, stop.clone()));
     let http = shop::http_client();

@@ -93,7 +93,8 @@ async fn serve(options: gateway::Options, database: TestDatabase, pool: PgPool, 
     let deps = gateway::Deps {
         pool: pool.clone(),
         engine: engine.clone(),
-        analytics: pool.clone(),
+        analytics: pool.clone().into(),
+        actions: analytics::actions::Recorder::off(),
     };
     match serving {
         Serving::Everything => drop(tokio::spawn(gateway::serve(options, deps, listener, stop.clone()))),
@@ -125,7 +126,7 @@ impl Drop for Shop {
 }
 
 /// Four seats at one event, and a draft that nobody may see.
-async fn seed(pool: &PgPool) {
+pub async fn seed(pool: &PgPool) {
     sqlx::raw_sql(
         "insert into ticketing.events (id, name, venue, city, starts_at, time_zone, currency, status, attributes) values
              ('tour', 'The Tour', 'Garden', 'New York', '2026-05-17 23:30:00+00', 'America/New_York', 'usd', 'on_sale', '{\"doors\": \"18:00\"}'),
@@ -170,7 +171,8 @@ impl Shop {
         let deps = gateway::Deps {
             pool: self.pool.clone(),
             engine: self.engine.clone(),
-            analytics: self.pool.clone(),
+            analytics: self.pool.clone().into(),
+            actions: analytics::actions::Recorder::off(),
         };
         tokio::spawn(gateway::serve(options(), deps, listener, stop.clone()));
         Shop {

@@ -1,7 +1,6 @@
 //! Health, metrics and the API's own description.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,11 +8,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::Ops;
-use super::problem::{ApiError, ProblemDetails, ProblemKind};
+use web::health::Standing;
 
-/// Shorter than the time-out that Kubernetes' probes are commonly given, so that the reason gets through.
-const READY_WITHIN: Duration = Duration::from_millis(2_500);
+use super::Ops;
 
 /// The process runs. Asks neither Postgres nor Kafka: restarting us would not heal them.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
@@ -22,18 +19,14 @@ pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// The process should get traffic: Postgres and Kafka answer, and it is not shutting down.
+/// Whether the process should get traffic: Postgres answers, and it is not shutting down. While Kafka is away it is degraded: sagas begin,
+/// and their tasks wait.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
     responses(
-        (status = 200, description = "Ready"),
-        (status = 503, description = "Not ready, and why", body = ref("#/components/schemas/ProblemDetails"), content_type = "application/problem+json")))]
-pub async fn ready(State(ops): State<Ops>) -> Result<&'static str, ApiError> {
-    let reason = match tokio::time::timeout(READY_WITHIN, (ops.ready)()).await {
-        Ok(Ok(())) => return Ok("ready\n"),
-        Ok(Err(reason)) => reason,
-        Err(_) => "no answer in time".to_owned(),
-    };
-    Err(ProblemDetails::new(ProblemKind::Unavailable, format!("not ready: {reason}")).into())
+        (status = 200, description = "Ready", body = ref("#/components/schemas/Standing")),
+        (status = 503, description = "Not ready, and why", body = ref("#/components/schemas/Standing"))))]
+pub async fn ready(State(ops): State<Ops>) -> Standing {
+    (ops.ready)().await
 }
 
 /// Metrics in Prometheus' text format.

@@ -78,6 +78,7 @@ fn schemas() -> Map<String, Value> {
     root("ScheduleList", Items::<Schedule>::json_schema(&mut generator));
     root("FiringList", Items::<Firing>::json_schema(&mut generator));
     generator.subschema_for::<ProblemDetails>();
+    generator.subschema_for::<web::health::Standing>();
     generator.subschema_for::<SignalBody>();
     generator.subschema_for::<SignalAnswer>();
     generator.subschema_for::<CommandEvent>();

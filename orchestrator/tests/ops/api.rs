@@ -380,11 +380,21 @@ async fn health_tells_life_from_readiness() {
     let http = Client::new();
     let get = |path: &str| http.get(ops.url(path)).send();
     assert_eq!(get("/health/live").await.unwrap().status(), StatusCode::OK);
-    assert_eq!(get("/health/ready").await.unwrap().status(), StatusCode::OK);
+    let ready = get("/health/ready").await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK);
+    let ready: Value = ready.json().await.unwrap();
+    assert_eq!((&ready["ready"], &ready["degraded"]), (&json!(true), &json!(false)));
+    for dependency in ["database", "kafka"] {
+        let found = &ready["dependencies"][dependency];
+        assert!(found["state"] == "up" && found["latencyMs"].is_number(), "{ready}");
+    }
     assert_eq!(get("/metrics").await.unwrap().text().await.unwrap(), "sagaline_up 1\n");
     ops.engine.shutdown().await;
     assert_eq!(get("/health/live").await.unwrap().status(), StatusCode::OK);
-    problem(get("/health/ready").await.unwrap(), 503, "unavailable").await;
+    let leaving = get("/health/ready").await.unwrap();
+    assert_eq!(leaving.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let leaving: Value = leaving.json().await.unwrap();
+    assert_eq!((&leaving["ready"], &leaving["draining"]), (&json!(false), &json!(true)));
     let late = http
         .post(ops.url("/v1/sagas"))
         .json(&json!({"workflow": "instant"}))

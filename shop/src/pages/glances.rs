@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 
-use super::event_of;
+use super::glance_at;
 use crate::amount::Amount;
 use crate::limits::{GLANCE_AGE_MAX, GLANCES_MAX};
 use crate::routes::Shop;
@@ -43,7 +43,7 @@ impl Glances {
             if let Some(known) = self.known(&event.event_id) {
                 return known;
             }
-            match event_of(shop, visitor, &event.event_id).await {
+            match glance_at(shop, visitor, &event.event_id).await {
                 Ok(event) => self.keep(&event),
                 Err(_) => Glance::default(),
             }

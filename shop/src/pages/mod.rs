@@ -73,6 +73,12 @@ pub async fn event_of(shop: &Shop, visitor: &Visitor, id: &str) -> Result<Event,
     shop.api.ask(&visitor.caller, ask).await.map_err(named("event"))
 }
 
+/// The same for a list, in which nobody looks at that event: it is nothing that a user did.
+pub async fn glance_at(shop: &Shop, visitor: &Visitor, id: &str) -> Result<Event, Trouble> {
+    let ask = Ask::get(format!("/events/{}", segment(id))).header(HeaderName::from_static("sec-purpose"), "prefetch");
+    shop.api.ask(&visitor.caller, ask).await.map_err(named("event"))
+}
+
 /// What isn't there is called this.
 pub fn named(what: &'static str) -> impl Fn(Failure) -> Trouble {
     move |failure| match failure.is("not-found") {

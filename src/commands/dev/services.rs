@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use workers::Readiness;
 
 use super::report::Progress;
-use crate::commands::gateway::options as gateway_options;
+use crate::commands::gateway::{options as gateway_options, tell_actions};
 use crate::commands::{analytics, operations, shop, worker};
 use crate::connect;
 use crate::entrance::Entrance;
+use crate::health::Health;
 use crate::platform::{Campaigns, EngineParts, deploy_tickets, mission_options, shop_queues};
 use crate::settings::Settings;
 use crate::telemetry::Render;
@@ -100,7 +101,7 @@ impl Services {
             second_person: false,
             ..mission_options(settings)
         };
-        let mission = Mission::with(engine.engine.clone(), options);
+        let mission = Mission::with(engine.engine.clone(), options).reading(analytics::reader(settings)?);
         let campaigns = Campaigns::start(&mission);
         dashboard_entrance.open(dashboard::router(mission.clone()));
         let others = [engine.engine.hot_pool(), mission.pool()].map(PgPool::clone);
@@ -109,19 +110,28 @@ impl Services {
         progress.say("starting workers and gateway");
         let readiness = Readiness::default();
         let worker = Part::spawn(|stop| worker(settings.clone(), pool.clone(), readiness.clone(), stop));
+        let acting = CancellationToken::new();
+        let (actions, telling) = tell_actions(settings, acting.clone())?;
         let deps = gateway::Deps {
             pool: pool.clone(),
             engine: client,
             analytics: analytics::reader(settings)?,
+            actions,
         };
         let options = gateway_options(settings);
         let site = shop::around(settings);
-        let gateway =
-            Part::spawn(
-                |stop| async move { Ok(gateway::serve_with(options, deps, listeners.gateway, stop, site).await?) },
-            );
+        let gateway = Part::spawn(|stop| async move {
+            let served = gateway::serve_with(options, deps, listeners.gateway, stop, site).await;
+            acting.cancel();
+            telling.await?;
+            Ok(served?)
+        });
         let counted = settings.clone();
-        let analytics = Part::spawn(|stop| async move { analytics::count(&counted, stop).await });
+        let analytics = Part::spawn(|stop| async move {
+            // Nobody asks after it here: the whole is ready or not.
+            let health = Health::new(&["store"], stop.clone());
+            analytics::count(&counted, &health, stop).await
+        });
         let begun = CancellationToken::new();
         let may_watch = begun.clone();
         let (watched, watch_pool) = (settings.clone(), pool.clone());

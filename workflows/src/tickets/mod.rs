@@ -6,6 +6,7 @@ pub mod booking;
 pub mod cancellation;
 pub mod dispute;
 pub mod event;
+pub mod metrics;
 pub mod notification;
 pub mod reconciliation;
 pub mod reference;

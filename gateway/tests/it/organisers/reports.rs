@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analytics::fact::Fact;
-use analytics::store;
+use analytics::store::Store;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
@@ -15,6 +15,7 @@ fn fact(n: usize, kind: &str, event: &str, at: DateTime<Utc>) -> Fact {
         kind: kind.to_owned(),
         event_id: Some(event.to_owned()),
         user_id: None,
+        visitor: None,
         currency: Some("usd".to_owned()),
         cents: Some(10_050),
         took: (kind == "booking.confirmed").then_some(Duration::from_millis(1_500)),
@@ -46,9 +47,8 @@ async fn organisers_see_how_their_own_events_sell() {
         .map(|(n, (kind, at))| fact(n, kind, &event, *at))
         .collect();
     facts.push(fact(99, "payment.completed", "another", now));
-    let days = [now, before].map(|at| at.date_naive()).into();
-    store::make_days(&shop.pool, &days).await.unwrap();
-    store::record(&shop.pool, &facts).await.unwrap();
+    let store = Store::from(shop.pool.clone());
+    store.record(&facts, &mut Default::default()).await.unwrap();
 
     let path = format!("/analytics/events/{event}");
     let report = ada.get(&path).await.json();
