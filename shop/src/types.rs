@@ -35,6 +35,10 @@ pub struct Section {
     pub section: String,
     pub seats: usize,
     pub available: usize,
+    #[serde(default)]
+    pub held: usize,
+    #[serde(default)]
+    pub sold: usize,
     pub price_min: Amount,
     pub price_max: Amount,
 }
@@ -248,25 +252,6 @@ pub struct Place {
     pub over: bool,
 }
 
-/// An organiser's events.
-#[derive(Debug, Deserialize)]
-pub struct ManagedPage {
-    pub events: Vec<Managed>,
-    pub next: Option<String>,
-}
-
-/// An organiser's event.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Managed {
-    pub event_id: String,
-    pub name: String,
-    pub venue: String,
-    pub city: String,
-    pub status: String,
-    pub starts_at: String,
-}
-
 /// What became of a scan at a door.
 #[derive(Debug, Deserialize)]
 pub struct CheckIns {
@@ -282,6 +267,8 @@ pub struct CheckIn {
     pub seat_id: Option<String>,
     pub section: Option<String>,
     pub row: Option<String>,
+    pub admitted_at: Option<String>,
+    pub door: Option<String>,
 }
 
 /// What a door shall do.
