@@ -231,6 +231,9 @@
     }
     figure.querySelectorAll(".zoom").forEach(old => old.remove());
     figure.append(buttons);
+    // On a phone a large section would be too small to touch: it begins where the stage is, and the whole is one touch away.
+    const SEAT = 24, TOUCH_PX = 20, seat = svg.clientWidth / all[2] * SEAT;
+    if (seat > 0 && seat < TOUCH_PX * 0.75) zoom(seat / TOUCH_PX, all[2] / 2, 0);
     svg.addEventListener("wheel", event => {
       if (!event.ctrlKey && view[2] === all[2] && event.deltaY > 0) return;
       event.preventDefault();

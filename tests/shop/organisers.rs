@@ -204,7 +204,9 @@ async fn drafts_are_made_and_mended(dev: &Dev, organiser: &mut Buyer, venue: &st
         .post(&format!("{page}/status"), &[("status", "published")])
         .await;
     assert!(
-        refused.status == 409 && refused.text.contains("to be mended"),
+        refused.status == 409
+            && refused.text.contains("It is not published yet")
+            && refused.text.contains("leaves 10 seats without a price"),
         "{}",
         refused.text
     );

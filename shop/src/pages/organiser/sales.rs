@@ -13,12 +13,12 @@ use super::input::{Filled, Input, Wrong};
 use super::types::{Managed, Point, Report, Status};
 use super::{Head, clock, managed_of, path_of};
 use crate::amount::{Amount, thousands};
-use crate::api::{Ask, Failure};
+use crate::api::{Ask, Failure, Refusal};
 use crate::limits::{DAYS_SUMMED, MINUTES_SHOWN, SALES_MS};
 use crate::pages::fields::{Fields, Form};
 use crate::pages::{Frame, Page, event_of, go, html_with, named};
 use crate::routes::Shop;
-use crate::text::{count, query, segment};
+use crate::text::{query, segment};
 use crate::trouble::Trouble;
 use crate::types::{Event, Section};
 use crate::visitor::Visitor;
@@ -383,21 +383,34 @@ pub async fn decide(
     match shop.api.ask::<Managed>(&visitor.caller, ask).await {
         Ok(decided) => Ok(go(&path_of(&decided.event_id))),
         Err(Failure::Refused(refusal)) if matches!(refusal.code(), "invalid" | "malformed" | "refused") => {
-            let date = |pointer: &str| {
-                (pointer == "/startsAt" && event.status != Status::Draft).then(|| "starts_at".to_owned())
+            let date = |pointer: &str| (pointer == "/startsAt").then(|| "starts_at".to_owned());
+            let wrong = match event.status {
+                Status::Draft => unfinished(&refusal),
+                _ => Wrong::of(&refusal, date),
             };
-            let mut wrong = Wrong::of(&refusal, date);
-            if event.status == Status::Draft {
-                let seats = count(wrong.all_at("").len(), "thing");
-                wrong.say(
-                    "",
-                    format!("{seats} to be mended: choose “Edit” above, or give the venue its seats."),
-                );
-            }
             page(&shop, &visitor, &event, &fields, &wrong).await
         }
         Err(failure) => Err(named("event")(failure)),
     }
+}
+
+/// What a draft still wants, in the words of its form.
+fn unfinished(refusal: &Refusal) -> Wrong {
+    let mut wrong = Wrong::default();
+    for error in &refusal.errors {
+        let what = match error.pointer.as_str() {
+            "/venueId" => "The venue has no seats yet: read its file, on the page of your venues.".to_owned(),
+            "/startsAt" => format!("The date {}.", error.message),
+            place if place.starts_with("/pricing") => format!("The price list {}.", error.message),
+            _ => error.told(),
+        };
+        wrong.say("", what);
+    }
+    match wrong.is_empty() {
+        true => wrong.say("", refusal.detail.clone()),
+        false => wrong.say("", "It is not published yet. Choose “Edit” above to mend it."),
+    }
+    wrong
 }
 
 #[cfg(test)]
