@@ -35,12 +35,23 @@ pub struct Section {
     pub section: String,
     pub seats: usize,
     pub available: usize,
-    #[serde(default)]
-    pub held: usize,
-    #[serde(default)]
-    pub sold: usize,
+    /// None: the gateway is of before it told them apart; pages may be newer for a while.
+    pub held: Option<usize>,
+    pub sold: Option<usize>,
     pub price_min: Amount,
     pub price_max: Amount,
+}
+
+impl Section {
+    /// Seats that are sold; where that isn't told, those that can't be had.
+    pub fn sold(&self) -> usize {
+        self.sold.unwrap_or(self.seats.saturating_sub(self.available))
+    }
+
+    /// Seats that somebody holds, or the house keeps.
+    pub fn held(&self) -> usize {
+        self.held.unwrap_or_default()
+    }
 }
 
 /// A page of events.

@@ -321,8 +321,8 @@ fn selling(event: &Event, figures: Option<Told>) -> Selling {
     let sum = |of: fn(&Section) -> usize| grouped(event.sections.iter().map(of).sum());
     Selling {
         seats: sum(|section| section.seats),
-        sold: sum(|section| section.sold),
-        held: sum(|section| section.held),
+        sold: sum(Section::sold),
+        held: sum(Section::held),
         free: sum(|section| section.available),
         sections: event
             .sections
@@ -342,10 +342,10 @@ fn row(section: &Section, currency: &str) -> SectionSales {
     SectionSales {
         name: section.section.clone(),
         seats: grouped(section.seats),
-        sold: grouped(section.sold),
-        held: grouped(section.held),
+        sold: grouped(section.sold()),
+        held: grouped(section.held()),
         free: grouped(section.available),
-        percent: (section.sold * 100).checked_div(section.seats).unwrap_or_default(),
+        percent: (section.sold() * 100).checked_div(section.seats).unwrap_or_default(),
         price: if from == to { from } else { format!("{from} – {to}") },
     }
 }
