@@ -117,7 +117,7 @@ impl Passing {
         let target = self.targets.get(&service).ok_or("it isn't passed on")?;
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.uri(PathAndQuery::from_static("/health/live"));
-        match tokio::time::timeout(PROBE_LIMIT, self.client.request(request)).await {
+        match tokio::time::timeout(web::health::PROBE_LIMIT, self.client.request(request)).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(answer)) => Err(format!("it answers with {}", answer.status())),
             Ok(Err(error)) => Err(with_causes(&error)),

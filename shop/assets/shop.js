@@ -26,7 +26,7 @@
   async function refresh() {
     const now = ++asked;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
+      const answer = await fetch(part().dataset.at || location.href, { headers: { accept: "text/html" }, cache: "no-store" });
       if (!answer.ok) throw new Error(answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("progress");
@@ -231,6 +231,9 @@
     }
     figure.querySelectorAll(".zoom").forEach(old => old.remove());
     figure.append(buttons);
+    // On a phone a large section would be too small to touch: it begins where the stage is, and the whole is one touch away.
+    const SEAT = 24, TOUCH_PX = 20, seat = svg.clientWidth / all[2] * SEAT;
+    if (seat > 0 && seat < TOUCH_PX * 0.75) zoom(seat / TOUCH_PX, all[2] / 2, 0);
     svg.addEventListener("wheel", event => {
       if (!event.ctrlKey && view[2] === all[2] && event.deltaY > 0) return;
       event.preventDefault();

@@ -68,7 +68,8 @@ impl Amount {
     }
 }
 
-fn thousands(number: i64) -> String {
+/// A number with a comma at every thousand.
+pub fn thousands(number: i64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()

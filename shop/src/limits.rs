@@ -44,3 +44,27 @@ pub const COOKIE_BYTES_MAX: usize = 3_000;
 pub const LOOK_AGAIN_SECONDS: u32 = 3;
 /// How long a door's pass stays in its browser: no event is longer.
 pub const DOOR_SECONDS: u64 = 24 * 60 * 60;
+/// The form of an event: as the gateway takes one.
+pub const EVENT_FORM_BYTES_MAX: usize = 512 * 1024;
+/// A form with a file of seats: the gateway takes 16 MiB, and the form's own parts are around it.
+pub const SEATS_FORM_BYTES_MAX: u64 = 16 * 1024 * 1024 + 64 * 1024;
+/// Files of seats that a process reads at a time: each is kept in memory.
+pub const SEATS_FORMS_MAX: usize = 2;
+/// How long one may take to come: 16 MiB at a megabit a second.
+pub const SEATS_FORM_LIMIT: Duration = Duration::from_secs(150);
+/// Of a file of seats that has mistakes, what is shown to be mended on the page; a larger one is chosen again.
+pub const SEATS_SHOWN_BYTES_MAX: usize = 40 * 1024;
+/// Venues to choose from: pages of a hundred that are asked for.
+pub const VENUE_PAGES_MAX: usize = 5;
+/// Empty rows for more prices, fees and taxes than there are.
+pub const ROWS_SPARE: usize = 1;
+/// Prices of an event, as the gateway has it.
+pub const TIERS_MAX: usize = 100;
+/// Fees, and taxes, of an event, as the gateway has it.
+pub const CHARGES_MAX: usize = 10;
+/// Minutes of sales that are drawn.
+pub const MINUTES_SHOWN: usize = 60;
+/// Days of sales that are summed up: nothing is sold so long before.
+pub const DAYS_SUMMED: i64 = 1_000;
+/// How often a page of sales looks again.
+pub const SALES_MS: u32 = 3_000;

@@ -31,11 +31,13 @@ pub fn draw(seats: &[Seat], currency: &str) -> String {
         (width, height) = (width.max(seat.x), height.max(seat.y));
     }
     let (width, height) = ((width + 1.0) * ROOM + 2.0 * NAMES, (height + 1.0) * ROOM + 2.0 * ROOM);
+    // As wide as most of the rows, so that it is seen in a large section too.
+    let stage = (width * 0.6).clamp(100.0, 600.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" preserveAspectRatio=\"xMidYMin meet\" role=\"group\" aria-label=\"Seat map\">\
-         <rect class=\"stage\" x=\"{:.0}\" y=\"6\" width=\"{:.0}\" height=\"12\" rx=\"6\"/><text class=\"stage-name\" x=\"{:.0}\" y=\"15\">STAGE</text>",
-        width / 2.0 - 60.0,
-        120.0,
+         <rect class=\"stage\" x=\"{:.0}\" y=\"2\" width=\"{:.0}\" height=\"18\" rx=\"6\"/><text class=\"stage-name\" x=\"{:.0}\" y=\"15\">STAGE</text>",
+        (width - stage) / 2.0,
+        stage,
         width / 2.0,
     );
     let mut row = None;

@@ -35,8 +35,23 @@ pub struct Section {
     pub section: String,
     pub seats: usize,
     pub available: usize,
+    /// None: the gateway is of before it told them apart; pages may be newer for a while.
+    pub held: Option<usize>,
+    pub sold: Option<usize>,
     pub price_min: Amount,
     pub price_max: Amount,
+}
+
+impl Section {
+    /// Seats that are sold; where that isn't told, those that can't be had.
+    pub fn sold(&self) -> usize {
+        self.sold.unwrap_or(self.seats.saturating_sub(self.available))
+    }
+
+    /// Seats that somebody holds, or the house keeps.
+    pub fn held(&self) -> usize {
+        self.held.unwrap_or_default()
+    }
 }
 
 /// A page of events.
@@ -248,25 +263,6 @@ pub struct Place {
     pub over: bool,
 }
 
-/// An organiser's events.
-#[derive(Debug, Deserialize)]
-pub struct ManagedPage {
-    pub events: Vec<Managed>,
-    pub next: Option<String>,
-}
-
-/// An organiser's event.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Managed {
-    pub event_id: String,
-    pub name: String,
-    pub venue: String,
-    pub city: String,
-    pub status: String,
-    pub starts_at: String,
-}
-
 /// What became of a scan at a door.
 #[derive(Debug, Deserialize)]
 pub struct CheckIns {
@@ -282,6 +278,8 @@ pub struct CheckIn {
     pub seat_id: Option<String>,
     pub section: Option<String>,
     pub row: Option<String>,
+    pub admitted_at: Option<String>,
+    pub door: Option<String>,
 }
 
 /// What a door shall do.

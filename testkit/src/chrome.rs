@@ -237,6 +237,18 @@ impl Chrome {
             .unwrap();
     }
 
+    /// Takes the page's network away, or gives it back. The driver's own connection stays.
+    pub async fn offline(&self, offline: bool) {
+        let nothing = json!({});
+        self.driver.cdp().send_raw("Network.enable", nothing).await.unwrap();
+        let conditions = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+        self.driver
+            .cdp()
+            .send_raw("Network.emulateNetworkConditions", conditions)
+            .await
+            .unwrap();
+    }
+
     /// Makes the window this large.
     pub async fn window(&self, width: u32, height: u32) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});

@@ -40,20 +40,31 @@ impl Buyer {
     }
 
     pub async fn send(&mut self, method: Method, path: &str, site: &str, form: Option<&[(&str, &str)]>) -> Answer {
+        self.ask(method, path, site, |request| match form {
+            Some(form) => request.form(form),
+            None => request,
+        })
+        .await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        site: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Answer {
         let cookies: Vec<String> = self
             .cookies
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let mut request = self
+        let request = self
             .http
             .request(method, format!("{}{path}", self.base))
             .header("cookie", cookies.join("; "))
             .header("sec-fetch-site", site);
-        if let Some(form) = form {
-            request = request.form(form);
-        }
-        let answer = request.send().await.unwrap();
+        let answer = with(request).send().await.unwrap();
         for set in answer.headers().get_all("set-cookie") {
             let set = set.to_str().unwrap();
             assert!(set.contains("; HttpOnly; SameSite=Lax"), "{set}");
@@ -94,6 +105,20 @@ impl Buyer {
             "{path}"
         );
         answer.text
+    }
+
+    /// Sends a form with a file, as browsers do.
+    pub async fn upload(&mut self, path: &str, file: &str, text: &str) -> Answer {
+        const EDGE: &str = "edge-of-a-part";
+        let body = format!(
+            "--{EDGE}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"seats\"\r\nContent-Type: text/csv\r\n\r\n{file}\r\n\
+             --{EDGE}\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--{EDGE}--\r\n"
+        );
+        let kind = format!("multipart/form-data; boundary={EDGE}");
+        self.ask(Method::POST, path, "same-origin", |request| {
+            request.header("content-type", kind).body(body)
+        })
+        .await
     }
 
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {

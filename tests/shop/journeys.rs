@@ -7,7 +7,7 @@ use crate::running::Dev;
 use crate::{LIMIT, browser};
 
 /// Clicks on a seat of the map.
-async fn pick(chrome: &Chrome, seat: &str) {
+pub async fn pick(chrome: &Chrome, seat: &str) {
     let free = format!(".seat.free[data-id=\"{seat}\"]");
     chrome.find(&free).await;
     let middle = format!("document.querySelector('{free}').scrollIntoView({{block: 'center', behavior: 'instant'}})");
@@ -19,13 +19,13 @@ async fn pick(chrome: &Chrome, seat: &str) {
 }
 
 /// Says where the tickets go.
-async fn address(chrome: &Chrome, email: &str) {
+pub async fn address(chrome: &Chrome, email: &str) {
     let field = chrome.find("input[name=email]").await;
     field.send_keys(email).await.unwrap();
 }
 
 /// Pays. By a script, for the driver may take a click that leads to another page for one that failed.
-async fn order(chrome: &Chrome) {
+pub async fn order(chrome: &Chrome) {
     chrome.find("form[method=post] button.big").await;
     chrome
         .run("document.querySelector('form[method=post] button.big').click()")
@@ -33,7 +33,7 @@ async fn order(chrome: &Chrome) {
 }
 
 /// To the checkout, with this card, and pays.
-async fn pay(chrome: &Chrome, card: &str) {
+pub async fn pay(chrome: &Chrome, card: &str) {
     chrome.click("Continue to checkout").await;
     chrome.arrives("/shop/events/").await;
     address(chrome, "fan@example.com").await;

@@ -64,8 +64,12 @@ async fn every_page_of_the_shop_is_accessible_and_harmless() {
     cookie.set_path("/");
     chrome.driver.add_cookie(cookie).await.unwrap();
     chrome.open("/shop/organiser").await;
-    chrome.check("organiser").await;
-    chrome.open(&format!("/shop/organiser/events/{event}")).await;
-    chrome.check("sales").await;
+    chrome.check("organiser-hostile").await;
+    for page in ["", "/edit", "/house", "/doors", "/off"] {
+        chrome.open(&format!("/shop/organiser/events/{event}{page}")).await;
+        chrome
+            .check(&format!("organiser-hostile{}", page.replace('/', "-")))
+            .await;
+    }
     chrome.stop().await;
 }

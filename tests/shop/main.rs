@@ -7,10 +7,13 @@ mod buyer;
 mod hall;
 mod journeys;
 mod looks;
+mod lost;
+mod organisers;
 mod plain;
 #[path = "../running/mod.rs"]
 mod running;
 mod sessions;
+mod wire;
 
 use std::time::Duration;
 

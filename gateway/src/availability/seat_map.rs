@@ -77,6 +77,10 @@ pub struct SectionSummary {
     pub seats: usize,
     /// Those that can be booked.
     pub available: usize,
+    /// Those that somebody holds, or the house keeps.
+    pub held: usize,
+    /// Those that are sold.
+    pub sold: usize,
     /// The lowest price.
     #[schema(value_type = f64, multiple_of = 0.01)]
     pub price_min: Cents,
@@ -268,12 +272,16 @@ impl SeatMap {
     pub fn sections(&self) -> Vec<SectionSummary> {
         let mut sections: Vec<SectionSummary> = Vec::new();
         for (seat, status) in self.layout.seats.iter().zip(&self.statuses) {
-            let available = usize::from(*status == SeatStatus::Available);
+            let counts = |wanted: SeatStatus| usize::from(*status == wanted);
+            let available = counts(SeatStatus::Available);
+            let (held, sold) = (counts(SeatStatus::Held), counts(SeatStatus::Sold));
             match sections.last_mut() {
                 // Seats come sorted by section.
                 Some(last) if last.section == seat.section => {
                     last.seats += 1;
                     last.available += available;
+                    last.held += held;
+                    last.sold += sold;
                     last.price_min = last.price_min.min(seat.price);
                     last.price_max = last.price_max.max(seat.price);
                 }
@@ -281,6 +289,8 @@ impl SeatMap {
                     section: seat.section.clone(),
                     seats: 1,
                     available,
+                    held,
+                    sold,
                     price_min: seat.price,
                     price_max: seat.price,
                 }),
@@ -430,6 +440,9 @@ mod tests {
         let sections = map().sections();
         assert_eq!(sections.len(), 2);
         assert_eq!((sections[0].seats, sections[0].available), (2, 1));
+        for section in &sections {
+            assert_eq!(section.available + section.held + section.sold, section.seats);
+        }
         assert_eq!(sections[0].price_min.to_string(), "450.05");
         assert_eq!(sections[0].price_max.to_string(), "500.00");
     }

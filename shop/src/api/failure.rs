@@ -47,6 +47,14 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// Where and what, for people.
+    pub fn told(&self) -> String {
+        let field = self.pointer.trim_start_matches(['/', '?', '@']);
+        format!("{field} {}", self.message)
+    }
+}
+
 impl Refusal {
     /// What stands at the end of its type: `seats-unavailable`.
     pub fn code(&self) -> &str {
@@ -55,13 +63,9 @@ impl Refusal {
 
     /// Everything that is wrong, for people.
     pub fn told(&self) -> String {
-        let told = |error: &FieldError| {
-            let field = error.pointer.trim_start_matches(['/', '?', '@']);
-            format!("{field} {}", error.message)
-        };
         match self.errors.is_empty() {
             true => self.detail.clone(),
-            false => self.errors.iter().map(told).collect::<Vec<_>>().join("; "),
+            false => self.errors.iter().map(FieldError::told).collect::<Vec<_>>().join("; "),
         }
     }
 }

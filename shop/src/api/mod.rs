@@ -117,6 +117,22 @@ impl Ask {
         }
     }
 
+    /// To replace something.
+    pub fn put(path: impl Into<String>, body: &impl Serialize) -> Ask {
+        Ask {
+            method: Method::PUT,
+            ..Ask::post(path, body)
+        }
+    }
+
+    /// To replace something by a file.
+    pub fn put_file(path: impl Into<String>, kind: &str, file: Bytes) -> Ask {
+        Ask {
+            body: file,
+            ..Ask::of(Method::PUT, path).header(header::CONTENT_TYPE, kind)
+        }
+    }
+
     /// With a header; text that fits none is left out.
     pub fn header(mut self, name: HeaderName, value: &str) -> Ask {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -12,9 +12,9 @@ use super::{Frame, Page, go, html, named};
 use crate::api::{Ask, Failure};
 use crate::limits::{COOKIE_BYTES_MAX, DOOR_SECONDS};
 use crate::routes::Shop;
-use crate::text::{seat_label, segment};
+use crate::text::{When, seat_label, segment};
 use crate::trouble::Trouble;
-use crate::types::{CheckIns, DoorProgress, Verdict};
+use crate::types::{CheckIn, CheckIns, DoorProgress, Verdict};
 use crate::visitor::{Visitor, cookie, with_cookies};
 
 /// `event:pass`, the event's id in hexadecimal digits.
@@ -33,7 +33,10 @@ struct DoorView {
 struct Told {
     tone: &'static str,
     title: &'static str,
+    place: String,
     message: String,
+    /// The code, where letting in by it can be taken back.
+    undo: String,
 }
 
 /// Whose door this browser is at.
@@ -144,13 +147,70 @@ pub async fn check(
                 result.section.as_deref().unwrap_or("–"),
                 result.row.as_deref().unwrap_or("–"),
             );
-            format!("{section} · Row {row} · Seat {} — ", seat_label(seat))
+            format!("{section} · Row {row} · Seat {}", seat_label(seat))
         });
+        let is_inside = matches!(result.verdict, Verdict::Admitted | Verdict::AlreadyAdmitted);
         Told {
             tone,
             title,
-            message: format!("{}{}", place.unwrap_or_default(), result.message),
+            place: place.unwrap_or_default(),
+            message: match result.verdict {
+                Verdict::Admitted => String::new(),
+                Verdict::AlreadyAdmitted => before(result),
+                Verdict::Void | Verdict::OtherEvent | Verdict::Forged => result.message.clone(),
+            },
+            undo: if is_inside {
+                fields.text("code").to_owned()
+            } else {
+                String::new()
+            },
         }
     });
     page(&shop, &visitor, Some(door), told).await
+}
+
+/// Where and when somebody was let in by a ticket that is shown again.
+fn before(result: &CheckIn) -> String {
+    let at = result.admitted_at.as_deref().map(When::of);
+    let when = at
+        .map(|at| format!(", on {} at {} (UTC)", at.day, at.time))
+        .unwrap_or_default();
+    match &result.door {
+        Some(door) => format!("At the door “{door}”{when}. Whoever stands here now: don’t let them in, and ask."),
+        None => result.message.clone(),
+    }
+}
+
+/// Takes back that somebody was let in: a scan of the wrong phone, somebody who turned round.
+pub async fn undo(
+    State(shop): State<Shop>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    Form(fields): Form,
+) -> Page {
+    let door = Door::of(&headers).ok_or_else(|| Trouble::Forbidden("this browser has no door's pass".to_owned()))?;
+    let wish = json!({ "code": fields.text("code"), "reason": fields.text("reason") });
+    let ask = Ask::post(format!("/events/{}/check-ins/undo", segment(&door.event)), &wish);
+    let told = |tone, title, message: String, undo: &str| Told {
+        tone,
+        title,
+        place: String::new(),
+        message,
+        undo: undo.to_owned(),
+    };
+    let told = match shop.api.tell(&visitor.caller.with(&door.pass), ask).await {
+        Ok(()) => told("wait", "Taken back", "The ticket can be used again.".to_owned(), ""),
+        Err(Failure::Refused(refusal)) if refusal.code() == "refused" => told(
+            "wait",
+            "Nothing to take back",
+            "Nobody is inside by this ticket.".to_owned(),
+            "",
+        ),
+        Err(Failure::Refused(refusal)) if refusal.code() == "invalid" => {
+            let message = format!("Say why in a few words: {}.", refusal.told());
+            told("bad", "Not taken back", message, fields.text("code"))
+        }
+        Err(failure) => return Err(no_pass(failure)),
+    };
+    page(&shop, &visitor, Some(door), Some(told)).await
 }

@@ -15,10 +15,15 @@ pub struct Query(pub Fields);
 pub struct Form(pub Fields);
 
 /// Names and values, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// What a form begins with.
+    pub fn begin(values: Vec<(String, String)>) -> Fields {
+        Fields(values)
+    }
+
     fn of(bytes: &[u8]) -> Fields {
         Fields(form_urlencoded::parse(bytes).into_owned().collect())
     }

@@ -3,8 +3,10 @@
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::Method;
+use axum::http::{Method, header};
+use axum::response::IntoResponse as _;
 use chrono::DateTime;
+use icalendar::{Component as _, EventLike as _};
 use serde_json::json;
 
 use super::fields::Form;
@@ -130,6 +132,36 @@ pub async fn document(
     let ask = Ask::get(format!("/bookings/{}/tickets.pdf", segment(&id)));
     let answer = shop.api.open(&visitor.caller, ask).await.map_err(named("order"))?;
     Ok(passed_on(answer))
+}
+
+/// The event as a calendar's file.
+pub async fn calendar(
+    State(shop): State<Shop>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Page {
+    let booking = booking_of(&shop, &visitor, &id).await?;
+    let event = event_of(&shop, &visitor, &booking.event_id).await?;
+    let Ok(begins) = DateTime::parse_from_rfc3339(&event.date) else {
+        return Err(Trouble::NotFound("date of this event"));
+    };
+    let number = booking.confirmation_number.as_deref().unwrap_or_default();
+    // How long it takes nobody has said: it has a beginning alone.
+    let entry = icalendar::Event::with_uid(&format!("{}@sagaline", booking.booking_id))
+        .summary(&event.name)
+        .location(&format!("{}, {}", event.venue, event.city))
+        .description(&format!(
+            "Seats: {}. Order number: {number}.",
+            booking.seat_ids.join(", ")
+        ))
+        .starts(begins.to_utc())
+        .done();
+    let file = icalendar::Calendar::new().push(entry).done().to_string();
+    let headers = [
+        (header::CONTENT_TYPE, "text/calendar; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"event.ics\""),
+    ];
+    Ok((headers, file).into_response())
 }
 
 /// The code of one of its tickets, as doors scan it.
