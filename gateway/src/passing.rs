@@ -29,7 +29,6 @@ use crate::http::client::{FORWARDED_FOR, origin};
 use crate::http::{context, prefer};
 use crate::limits::{
     PASSED_CONNECT_LIMIT, PASSED_IDLE_CONNECTIONS_MAX, PASSED_IDLE_MAX, PASSED_MARGIN, PASSED_RETRY, PASSED_SHARE,
-
 };
 use crate::options::Options;
 use crate::problem::{Kind, Problem};

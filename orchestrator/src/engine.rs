@@ -16,7 +16,7 @@ use workflows::limits::PAYLOAD_BYTES_MAX;
 
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
-use crate::client::{Until, is_settled};
+use crate::client::Until;
 use crate::clock::DatabaseClock;
 use crate::counts::{self, Counts};
 use crate::definition_cache::DefinitionCache;
@@ -26,7 +26,7 @@ use crate::inbound::{EventAnswer, EventItem, Item, Reply, Source, StartItem};
 use crate::options::{EngineOptions, INBOUND_MAX, REDISPATCH_PAGE, SAGAS_PER_BATCH_MAX};
 use crate::outbox::{Producers, Publisher};
 use crate::presence::{self, Presence};
-use crate::requests::{Applied, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, request_hash};
+use crate::requests::{Applied, Awaited, NewSaga, SignalReceipt, StartedSaga, check_start, check_text, request_hash};
 use crate::store::reads::SagaRecord;
 use crate::waiters::{Reached, Waiters};
 use crate::{housekeeping, results, store, timers, topics};
