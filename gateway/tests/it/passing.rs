@@ -43,7 +43,8 @@ impl Part {
         let deps = gateway::Deps {
             pool: database.pool.clone(),
             engine: engine.clone(),
-            analytics: database.pool.clone(),
+            analytics: database.pool.clone().into(),
+            actions: analytics::actions::Recorder::off(),
         };
         let server = tokio::spawn(gateway::serve(options, deps, listener, stop.clone()));
         Part { base, stop, server }
