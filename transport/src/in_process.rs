@@ -31,7 +31,7 @@ const TURN_RESTING: Duration = Duration::from_millis(100);
 /// With nothing sent for so long, a broker that may rests.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// How late a resting broker answers, and so how late the first message after a rest may come.
-const REST_DELAY: Duration = Duration::from_millis(800);
+const REST_DELAY: Duration = Duration::from_millis(400);
 /// How long the broker's first sign of life may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -127,7 +127,7 @@ impl InProcessBroker {
         self.order(|answer| Command::SetDown(down, answer))
     }
 
-    /// From now on the broker rests while no producer of this process sends anything: it answers 0.8 s late
+    /// From now on the broker rests while no producer of this process sends anything: it answers 0.4 s late
     /// then, and takes a tenth of a second to wake up. Otherwise each consumer asks it for messages 200 times a second, because it can't hold an empty fetch until a message
     /// comes; half a dozen of them take a tenth of a core.
     pub fn rest_when_idle(&self) {

@@ -82,12 +82,13 @@ async fn refresh(shop: &Shop, token: &Value) -> Answer {
     send(shop, "/sessions/refresh", &json!({"refreshToken": token})).await
 }
 
-/// Puts a link there as the mail's activity does.
+/// Puts a link there as the mail's activity does, for whoever registered first.
 async fn link(pool: &PgPool, purpose: &str, life_s: f64) -> String {
     let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     sqlx::query(
         "insert into ticketing.account_links (token_hash, account_id, purpose, created_at, expires_at)
-         select $1, id, $2, now() - interval '1 day', now() + make_interval(secs => $3) from ticketing.accounts",
+         select $1, id, $2, now() - interval '1 day', now() + make_interval(secs => $3) from ticketing.accounts
+         order by created_at limit 1",
     )
     .bind(Sha256::digest(&token).to_vec())
     .bind(purpose)
