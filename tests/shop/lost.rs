@@ -205,8 +205,13 @@ async fn lines_move_by_themselves(chrome: &Chrome, dev: &Dev) {
 }
 
 async fn open_queue(chrome: &Chrome, event: &str) {
-    chrome.open(&format!("/shop/events/{event}/checkout?seat=A5")).await;
-    chrome.arrives(&format!("/shop/events/{event}/queue")).await;
+    // Gateways look for new lines every few seconds.
+    let queue = format!("/shop/events/{event}/queue");
+    eventually("the gateway knows of the line", LIMIT, async || {
+        chrome.open(&format!("/shop/events/{event}/checkout?seat=A5")).await;
+        here(chrome).await.starts_with(&queue)
+    })
+    .await;
 }
 
 /// The bank never answers and the time runs out on the page: it says so, and offers the same seats, which are to be had again.

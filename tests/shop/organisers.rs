@@ -512,7 +512,7 @@ async fn everything_can_be_done_in_a_browser(dev: &Dev) {
     std::fs::write(&wrong, "section,row,number\nFloor,A,first\n").unwrap();
     let type_in = async |name: &str, text: &str| {
         chrome
-            .find(&format!("[name={name}]"))
+            .find(&format!("[name={name}]:not([type=hidden])"))
             .await
             .send_keys(text)
             .await

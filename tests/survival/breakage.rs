@@ -152,7 +152,10 @@ impl Gremlin {
         let messages = tokio::task::block_in_place(|| self.read_all());
         let producer: FutureProducer = self.client.create().unwrap();
         let mut repeated = 0;
-        for message in messages.iter().filter(|_| random.random_bool(REPEATED_SHARE)) {
+        // One at least, whatever chance says.
+        let chosen = messages.iter().enumerate();
+        let chosen = chosen.filter(|(place, _)| random.random_bool(REPEATED_SHARE) || *place == 0);
+        for (_, message) in chosen {
             let record = FutureRecord::<Vec<u8>, [u8]>::to(message.topic())
                 .partition(message.partition())
                 .payload(message.payload().unwrap_or_default());
@@ -171,7 +174,9 @@ impl Gremlin {
         let mut messages = Vec::new();
         // Whatever comes until nothing has come for a while; under load that may be never, so there is an end.
         while messages.len() < MESSAGES_READ_MAX {
-            match consumer.poll(Duration::from_millis(800)) {
+            // The first one needs a connection, which a busy machine takes its time for.
+            let patience = Duration::from_millis(if messages.is_empty() { 15_000 } else { 800 });
+            match consumer.poll(patience) {
                 Some(Ok(message)) => messages.push(message.detach()),
                 Some(Err(error)) => eprintln!("the gremlin meets an error: {error}"),
                 None => break,
