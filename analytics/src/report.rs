@@ -185,7 +185,9 @@ pub async fn report(store: &Store, range: Range) -> Result<Report, StoreError> {
     let active_in_all = store.active_users(time).await?;
     let minutes = |length: TimeDelta| length.num_minutes() as f64;
 
-    let mut points: BTreeMap<DateTime<Utc>, (Vec<&Count>, Vec<Took>, i64)> = BTreeMap::new();
+    /// Counts, durations and active users of a step.
+    type Found<'a> = (Vec<&'a Count>, Vec<Took>, i64);
+    let mut points: BTreeMap<DateTime<Utc>, Found<'_>> = BTreeMap::new();
     for count in &counts {
         points.entry(count.since).or_default().0.push(count);
     }

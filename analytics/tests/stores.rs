@@ -25,7 +25,7 @@ async fn postgres() -> (TestDatabase, Store) {
 
 async fn clickhouse() -> Option<(ClickHouseServer, Store)> {
     let server = ClickHouseServer::start()?;
-    let store = Store::ClickHouse(ClickHouse::new(server.url("shop").parse().unwrap()));
+    let store = Store::from(ClickHouse::new(server.url("shop").parse().unwrap()));
     store.prepare().await.unwrap();
     // Whoever is there already has them made again, and nothing changes.
     store.prepare().await.unwrap();

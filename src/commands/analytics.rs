@@ -41,7 +41,7 @@ const READERS: u32 = 2;
 /// The store for reports, reached when it is first used.
 pub fn reader(settings: &Settings) -> anyhow::Result<Store> {
     let url = match place(settings)? {
-        Place::ClickHouse(address) => return Ok(Store::ClickHouse(ClickHouse::new(address))),
+        Place::ClickHouse(address) => return Ok(ClickHouse::new(address).into()),
         Place::Postgres { url, .. } => url,
     };
     let database = connect::lazy_database(url, READERS)?;
@@ -82,7 +82,7 @@ pub async fn count(settings: &Settings, health: &Health, stop: CancellationToken
         Place::Postgres { url, is_alone } => (url, is_alone),
         Place::ClickHouse(address) => {
             tracing::info!(store = %address, "facts are counted");
-            let store = Store::ClickHouse(ClickHouse::new(address));
+            let store = Store::from(ClickHouse::new(address));
             health.watch_store(&store);
             ::analytics::consumer::run(store, kafka, stop).await;
             return Ok(());

@@ -117,7 +117,13 @@ pub enum Store {
     /// Postgres, schema `analytics`, which somebody has migrated.
     Postgres(PgPool),
     /// ClickHouse.
-    ClickHouse(ClickHouse),
+    ClickHouse(Box<ClickHouse>),
+}
+
+impl From<ClickHouse> for Store {
+    fn from(store: ClickHouse) -> Store {
+        Store::ClickHouse(Box::new(store))
+    }
 }
 
 impl From<PgPool> for Store {
