@@ -50,7 +50,7 @@ workers-scaled =
     .lead = Von nun an sollen es { $workers } sein.
     .short = Arbeitsprozesse von nun an: { $workers }.
 
-# Mails zum Konto: activities/src/accounts/message.rs. $hours: wie lange der Link gilt. Die meisten ohne Namen: Wer sich mit einer fremden
+# Mails zum Konto: activities/src/accounts/message.rs. $hours: wie lange der Link gilt. Ohne Namen: Wer sich mit einer fremden
 # Adresse registriert, würde sonst bestimmen, was dort gelesen wird.
 
 account-confirmation =
@@ -64,7 +64,7 @@ account-confirmation =
 
 account-password-reset =
     .subject = Ein neues Passwort
-    .greeting = Guten Tag { $name },
+    .greeting = Guten Tag,
     .lead = jemand, wahrscheinlich Sie, hat das Passwort Ihres Kontos vergessen. Hier setzen Sie ein neues:
     .footer = { $hours ->
         [one] Der Link gilt einmal, eine Stunde lang.

@@ -53,7 +53,7 @@ workers-scaled =
     .lead = From now on there are to be { $workers }.
     .short = Workers from now on: { $workers }.
 
-# Mails about accounts: activities/src/accounts/message.rs. $hours is how long the link is good. Most leave the name out: whoever
+# Mails about accounts: activities/src/accounts/message.rs. $hours is how long the link is good. None has the name: whoever
 # registers with somebody else's address would choose what its owner reads.
 
 account-confirmation =
@@ -67,7 +67,7 @@ account-confirmation =
 
 account-password-reset =
     .subject = A new password
-    .greeting = Hello { $name },
+    .greeting = Hello,
     .lead = somebody, most likely you, has forgotten the password of your account. Set a new one here:
     .footer = { $hours ->
         [one] The link is good once, for an hour.

@@ -9,7 +9,6 @@ use lettre::message::{Mailbox, MultiPart};
 
 use super::Kind;
 use crate::notifications::ContentError;
-use crate::notifications::content::one_line;
 use crate::notifications::words::{self, Language};
 
 /// A link, and how long it is good.
@@ -53,14 +52,8 @@ struct Html<'a> {
 }
 
 /// The words.
-pub(super) fn render(
-    kind: Kind,
-    language: Language,
-    name: &str,
-    link: Option<Link<'_>>,
-) -> Result<Content, ContentError> {
+pub(super) fn render(kind: Kind, language: Language, link: Option<Link<'_>>) -> Result<Content, ContentError> {
     let mut variables = FluentArgs::new();
-    variables.set("name", one_line(name));
     variables.set("hours", link.map_or(0, |link| link.life.as_secs() / 3_600));
     let part = |attribute: &str| words::text(language, &format!("{}.{attribute}", kind.text()), &variables);
     let it = &Shown {
@@ -120,27 +113,5 @@ mod tests {
         assert!(reset.text.contains("eine Stunde lang"), "{}", reset.text);
         let confirmation = preview(Kind::Registered, Language::De).unwrap();
         assert!(confirmation.text.contains("96 Stunden lang"), "{}", confirmation.text);
-    }
-
-    #[test]
-    fn a_name_is_no_markup() {
-        let name = "<b>Ada</b>\r\nBcc: x@example.org { $link }";
-        let from: Mailbox = "tickets@sagaline.example".parse().unwrap();
-        let link = Link {
-            url: "https://shop.example/confirmations?token=t",
-            life: Duration::from_secs(3_600),
-        };
-        for kind in Kind::ALL {
-            let content = render(kind, Language::En, name, Some(link)).unwrap();
-            assert!(!content.html.contains("<b>Ada"), "{}", content.html);
-            assert!(
-                !content.text.lines().any(|line| line.starts_with("Bcc:")),
-                "{}",
-                content.text
-            );
-            let message = compose(content, &from, from.clone(), "<1@x>").unwrap();
-            let text = String::from_utf8(message.formatted()).unwrap();
-            assert!(!text.lines().any(|line| line.starts_with("Bcc:")), "{text}");
-        }
     }
 }

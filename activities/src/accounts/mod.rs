@@ -64,7 +64,7 @@ pub fn check() -> Result<(), ContentError> {
     Ok(())
 }
 
-/// A mail as its reader would have it, to somebody who doesn't exist.
+/// A mail as its reader would have it, with a link that is good for nothing.
 pub fn preview(kind: Kind, language: Language) -> Result<Content, ContentError> {
     let link = kind.link();
     let url = link.map(|link| {
@@ -76,7 +76,7 @@ pub fn preview(kind: Kind, language: Language) -> Result<Content, ContentError> 
     let link = link
         .zip(url.as_deref())
         .map(|(link, url)| Link { url, life: link.life });
-    message::render(kind, language, "Ada Lovelace", link)
+    message::render(kind, language, link)
 }
 
 /// What `accounts.mail` needs.
@@ -87,8 +87,6 @@ pub struct AccountMailInput {
     pub user_id: String,
     /// The user's address.
     pub to: String,
-    /// How the mail addresses them.
-    pub name: String,
     /// Why.
     pub kind: Kind,
     /// The language that their browser asked for; what they have said for good counts more.
@@ -269,7 +267,7 @@ impl AccountMail {
             .zip(url.as_deref())
             .map(|(link, url)| Link { url, life: link.life });
         let internal = |error: &dyn std::fmt::Display| Failure::permanent(INTERNAL, error.to_string());
-        let content = message::render(input.kind, language.unwrap_or_default(), &input.name, shown);
+        let content = message::render(input.kind, language.unwrap_or_default(), shown);
         let content = content.map_err(|error| internal(&error))?;
         let message = message::compose(content, self.mailer.from(), to, message_id);
         let message = message.map_err(|error| internal(&error))?;

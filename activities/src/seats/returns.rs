@@ -11,14 +11,14 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::plan::{Claim, Hold, SeatKey, Seats};
-use super::store::returns::{RefundKey, Return};
+use super::plan::{Claim, Hold, Holder, SeatKey, Seats};
+use super::store::returns::{Admitted, RefundKey, Return};
 use super::store::{self, StoreError, returns};
 use super::{answer_all, check_ids, raced};
 use crate::activity::TaskContext;
 use crate::typed::{Failure, TypedBatchActivity};
 
-/// The booking isn't confirmed, or has given back these seats before, or never had them. Permanent.
+/// The booking isn't confirmed, has given back these seats before, never had them, or has used their tickets. Permanent.
 pub const NOT_REFUNDABLE: &str = "not_refundable";
 
 /// What `seats.return` needs.
@@ -34,6 +34,9 @@ pub struct ReturnInput {
     /// These; empty: all that the booking still has.
     #[serde(default)]
     pub seat_ids: Vec<String>,
+    /// Only if nobody was let in to them: buyers don't give back what they have used, organisers may.
+    #[serde(default)]
+    pub unless_admitted: bool,
 }
 
 /// What `seats.return` gives.
@@ -65,6 +68,7 @@ type Answer = Result<Returned, Failure>;
 struct Request {
     claim: Claim,
     key: RefundKey,
+    unless_admitted: bool,
 }
 
 #[async_trait]
@@ -93,6 +97,7 @@ fn request(input: ReturnInput) -> Result<Request, Failure> {
     Ok(Request {
         claim: Claim::new(input.event_id, input.booking_id, input.seat_ids),
         key,
+        unless_admitted: input.unless_admitted,
     })
 }
 
@@ -104,6 +109,17 @@ async fn give_back(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Answer>, 
     let holds = store::read_holds(&mut *transaction, &claims).await?;
     let before = returns::read(&mut *transaction, &keys).await?;
     let before: BTreeMap<&RefundKey, &Return> = before.iter().map(|it| (&it.key, it)).collect();
+    // Doors lock the seats too: whoever was let in by now is seen, and nobody is let in by these tickets until the commit.
+    let watched: BTreeSet<Uuid> = requests
+        .iter()
+        .filter(|it| it.unless_admitted)
+        .map(|it| it.key.booking_id)
+        .collect();
+    let sold = seats.iter().filter_map(|(key, seat)| match seat.holder {
+        Holder::SoldTo(booking) if watched.contains(&booking) => Some((key.clone(), booking)),
+        _ => None,
+    });
+    let admitted = returns::admitted(&mut transaction, &sold.collect::<Vec<_>>()).await?;
 
     // Two refunds of one booking are decided one after the other, so the second has to come again.
     let mut at_it = BTreeSet::new();
@@ -113,7 +129,7 @@ async fn give_back(pool: &PgPool, requests: &[&Request]) -> Result<Vec<Answer>, 
         answers.push(match before.get(&request.key) {
             Some(done) => Ok(answer(done)),
             None if !at_it.insert(&request.claim.hold) => Err(raced()),
-            None => match decide(request, holds.get(&request.claim.hold), &seats) {
+            None => match decide(request, holds.get(&request.claim.hold), &seats, &admitted) {
                 Ok(it) => {
                     let returned = answer(&it);
                     given.push(it);
@@ -140,7 +156,7 @@ fn answer(it: &Return) -> Returned {
 }
 
 /// What a booking gives back, and what for.
-fn decide(request: &Request, hold: Option<&Hold>, seats: &Seats) -> Result<Return, Failure> {
+fn decide(request: &Request, hold: Option<&Hold>, seats: &Seats, admitted: &Admitted) -> Result<Return, Failure> {
     let refuse = |message: &str| Failure::permanent(NOT_REFUNDABLE, message);
     let (has, total_cents) = match hold {
         Some(Hold::Confirmed { seat_ids, terms, .. }) => (seat_ids, terms.total_cents),
@@ -158,6 +174,14 @@ fn decide(request: &Request, hold: Option<&Hold>, seats: &Seats) -> Result<Retur
     if !missing.is_empty() {
         let message = "the booking doesn't have these seats, or not any more";
         return Err(refuse(message).with(json!({ "seatIds": missing })));
+    }
+    let used: Vec<&String> = match admitted.get(&request.key.booking_id) {
+        Some(seats) if request.unless_admitted => wanted.iter().filter(|seat| seats.contains(*seat)).collect(),
+        _ => Vec::new(),
+    };
+    if !used.is_empty() {
+        let message = "tickets were used at the door";
+        return Err(refuse(message).with(json!({ "seatIds": used })));
     }
     let seat = |seat_id: &String| SeatKey {
         event_id: request.key.event_id.clone(),

@@ -1,5 +1,7 @@
 //! Seats that come back for sale, and events that are called off.
 
+use std::time::Duration;
+
 use activities::seats::contract::ReleaseReason;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -20,6 +22,16 @@ impl Theatre {
 
     async fn give_back(&self, booking: Uuid, refund: Uuid, seats: &[&str]) -> Answer {
         let input = json!({"refundId": refund, "bookingId": booking, "eventId": EVENT, "seatIds": seats});
+        let mut outcomes = run_batch(&self.registry, "seats", "seats.return", vec![(refund, input)]).await;
+        read(outcomes.remove(0))
+    }
+
+    /// As a buyer does: not what was used at the door.
+    async fn give_back_unused(&self, booking: Uuid, seats: &[&str]) -> Answer {
+        let refund = Uuid::now_v7();
+        let input = json!({
+            "refundId": refund, "bookingId": booking, "eventId": EVENT, "seatIds": seats, "unlessAdmitted": true,
+        });
         let mut outcomes = run_batch(&self.registry, "seats", "seats.return", vec![(refund, input)]).await;
         read(outcomes.remove(0))
     }
@@ -97,6 +109,72 @@ async fn of_two_refunds_at_once_one_gets_the_seats() {
         assert_eq!(back, 20_000, "{answers:?}");
         theatre.check().await;
     }
+}
+
+#[tokio::test]
+async fn a_ticket_that_was_used_is_given_back_by_the_organiser_alone() {
+    let theatre = Theatre::with(10).await;
+    let booking = theatre.sold(&["A1", "A2", "A3"]).await;
+    admit(&theatre.database.pool, booking, "A2").await;
+    for seats in [vec![], vec!["A1", "A2"]] {
+        let (code, details) = theatre.give_back_unused(booking, &seats).await.unwrap_err();
+        assert_eq!(
+            (code.as_str(), &details["seatIds"]),
+            ("not_refundable", &json!(["A2"])),
+            "{seats:?}"
+        );
+    }
+    let unused = theatre.give_back_unused(booking, &["A1"]).await.unwrap();
+    assert_eq!(unused["seatIds"], json!(["A1"]));
+    let rest = theatre.give_back(booking, Uuid::now_v7(), &[]).await.unwrap();
+    assert_eq!(rest["seatIds"], json!(["A2", "A3"]));
+    theatre.check().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_meets_a_check_in_waits_and_sees_it() {
+    let theatre = Theatre::with(10).await;
+    let booking = theatre.sold(&["A1"]).await;
+    // A door in the middle of letting somebody in: it has the seat's lock, as the gateway's statement takes it.
+    let mut door = theatre.database.pool.begin().await.unwrap();
+    sqlx::query("select from ticketing.seats where event_id = $1 and seat_id = 'A1' for share")
+        .bind(EVENT)
+        .execute(&mut *door)
+        .await
+        .unwrap();
+    let refund = theatre.give_back_unused(booking, &["A1"]);
+    let finish = async {
+        testkit::eventually(
+            "a refund that waits for the door",
+            Duration::from_secs(20),
+            async || {
+                let waiting: i64 = sqlx::query_scalar("select count(*) from pg_locks where not granted")
+                    .fetch_one(&theatre.database.pool)
+                    .await
+                    .unwrap();
+                waiting > 0
+            },
+        )
+        .await;
+        admit(&mut *door, booking, "A1").await;
+        door.commit().await.unwrap();
+    };
+    let (refund, ()) = tokio::join!(refund, finish);
+    assert_eq!(code(refund), "not_refundable");
+    assert_eq!(theatre.seat("A1").await, ("sold".into(), Some(booking)));
+}
+
+async fn admit(executor: impl sqlx::PgExecutor<'_>, booking: Uuid, seat: &str) {
+    sqlx::query(
+        "insert into ticketing.check_ins (event_id, booking_id, seat_id, admitted_at, door, scan_id)
+         values ($1, $2, $3, now(), 'north', gen_random_uuid())",
+    )
+    .bind(EVENT)
+    .bind(booking)
+    .bind(seat)
+    .execute(executor)
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

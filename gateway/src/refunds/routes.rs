@@ -9,6 +9,7 @@ use orchestrator::client::{SagaDetail, StartRequest, Until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use workflows::state::Status;
+use workflows::tickets::refund::BUYER;
 
 use super::REFUND_KEYS;
 use super::request::RefundRequest;
@@ -25,9 +26,6 @@ use crate::limits::{BODY_BYTES_MAX, REFUND_WAIT};
 use crate::problem::{FieldError, Kind, Problem, ProblemDetails};
 use crate::tickets;
 use crate::users::identify::Buyer;
-
-/// Why tickets come back: their buyer wants it.
-const BUYER: &str = "BUYER";
 
 /// Give back tickets of a confirmed booking, all or some of its seats, and get the money for them.
 ///
@@ -139,7 +137,7 @@ fn within_policy(terms: &Terms) -> Result<(), Problem> {
     )))
 }
 
-/// Who has been let in by a ticket doesn't give it back.
+/// Who has been let in by a ticket doesn't give it back. The saga looks again, under the seats' locks.
 async fn refuse_used(app: &App, wish: &RefundRequest, booking: &SagaDetail) -> Result<(), Problem> {
     let had = booking.view.input["seatIds"].as_array();
     let all = had.into_iter().flatten().filter_map(Value::as_str);

@@ -122,7 +122,8 @@ pub async fn admitted_of(
     .await
 }
 
-/// Lets in whoever has a seat that is theirs and was not let in before; all scans are of this event.
+/// Lets in whoever has a seat that is theirs and was not let in before; all scans are of this event. The seats are locked, in the
+/// order in which refunds lock them: a ticket is used or given back, never both.
 pub async fn admit(pool: &PgPool, event_id: &str, door: &str, scans: &[Scan]) -> Result<(), sqlx::Error> {
     let columns = Columns::of(scans);
     sqlx::query(
@@ -130,7 +131,8 @@ pub async fn admit(pool: &PgPool, event_id: &str, door: &str, scans: &[Scan]) ->
          select $1, s.booking_id, s.seat_id, w.admitted_at, $2, w.scan_id
          from unnest($3::text[], $4::uuid[], $5::timestamptz[], $6::uuid[]) as w (seat_id, booking_id, admitted_at, scan_id)
          join ticketing.seats s on s.event_id = $1 and s.seat_id = w.seat_id and s.booking_id = w.booking_id and s.status = 'sold'
-         order by s.booking_id, s.seat_id, w.admitted_at
+         order by s.seat_id, w.admitted_at
+         for share of s
          on conflict do nothing",
     )
     .bind(event_id)

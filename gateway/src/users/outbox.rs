@@ -96,7 +96,6 @@ fn input(event: &Due) -> Option<Value> {
                 .get("email")
                 .filter(|_| kind == EMAIL_CHANGE || kind == EMAIL_CHANGED);
             members.insert("email".to_owned(), other.cloned().unwrap_or_else(|| json!(event.email)));
-            members.insert("name".to_owned(), json!(event.name));
             if let Some(language) = event.data.get("language") {
                 members.insert("language".to_owned(), language.clone());
             }

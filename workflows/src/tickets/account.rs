@@ -28,7 +28,6 @@ pub fn definition() -> Definition {
         .input(json!({
             "userId": "=input.userId",
             "to": "=input.email",
-            "name": "=input.name",
             "kind": "=input.kind",
             // What their browser asked for; what they have said for good counts more.
             "language": "=has(input.language) ? input.language : null",
@@ -65,7 +64,6 @@ pub fn definition() -> Definition {
                 ] },
                 "userId": { "type": "string", "minLength": 1 },
                 "email": { "type": "string", "minLength": 1 },
-                "name": { "type": "string", "minLength": 1 },
                 "language": { "type": "string" },
                 "sessionId": { "type": "string" },
                 "userAgent": { "type": ["string", "null"] },
@@ -91,7 +89,7 @@ pub fn definition() -> Definition {
                 json!({ "userId": "=input.userId", "sessionId": "=input.sessionId", "reason": "=input.reason" }),
             ),
         ],
-        ..workflow(NAME, 1)
+        ..workflow(NAME, 2)
             .description("Publishes what happened to a buyer's account, and sends the mail about it.")
             .then(mail)
             .build()
@@ -128,12 +126,10 @@ mod tests {
 
     #[test]
     fn somebody_registered_is_published_and_written_to() {
-        let (facts, tasks, is_over) =
-            run(json!({"kind": "registered", "userId": "usr_1", "email": "a@example.com", "name": "A"}));
+        let (facts, tasks, is_over) = run(json!({"kind": "registered", "userId": "usr_1", "email": "a@example.com"}));
         assert_eq!(facts[0], ("user.registered".to_owned(), json!({"userId": "usr_1"})));
         assert_eq!(facts[1].0, "notification.email");
-        let mail =
-            json!({"userId": "usr_1", "to": "a@example.com", "name": "A", "kind": "registered", "language": null});
+        let mail = json!({"userId": "usr_1", "to": "a@example.com", "kind": "registered", "language": null});
         assert_eq!((tasks, is_over), (vec![mail], false));
     }
 
@@ -156,7 +152,7 @@ mod tests {
     fn what_else_happens_to_an_account_is_only_written_about() {
         for kind in ["password_reset", "password_changed", "email_change", "email_changed"] {
             let (facts, tasks, _) =
-                run(json!({"kind": kind, "userId": "usr_1", "email": "a@example.com", "name": "A", "language": "de"}));
+                run(json!({"kind": kind, "userId": "usr_1", "email": "a@example.com", "language": "de"}));
             assert_eq!(facts.len(), 1);
             assert_eq!((facts[0].0.as_str(), tasks.len()), ("notification.email", 1));
             assert_eq!((&tasks[0]["kind"], &tasks[0]["language"]), (&json!(kind), &json!("de")));

@@ -23,6 +23,8 @@ use crate::definition::{Definition, Node, Retry, Route, Step, StepEmit, StepMome
 pub const NAME: &str = "refund";
 /// The queue of its payments, apart from those of buyers who wait.
 pub const QUEUE: &str = "refunds";
+/// Why tickets come back: their buyer wants it, and may unless they were used at the door.
+pub const BUYER: &str = "BUYER";
 /// Why a booking of an event that was called off is refunded.
 pub const EVENT_CANCELLED: &str = "EVENT_CANCELLED";
 /// The longest wait between attempts at giving money back: with twenty attempts that is most of an hour until an operator is asked.
@@ -48,7 +50,7 @@ pub fn definition(durations: &Durations) -> Definition {
             "required": ["bookingId", "eventId", "userId", "seatIds", "currency", "reason"],
             "additionalProperties": false
         }),
-        ..workflow(NAME, 1)
+        ..workflow(NAME, 2)
             .description("A confirmed booking's seats come back for sale, and their price goes back to the buyer.")
             .then(return_seats(durations))
             .then(give_back(durations))
@@ -71,7 +73,7 @@ fn return_seats(durations: &Durations) -> Node {
     let step: Node = step("return_seats", "seats.return", "seats")
         .input(json!({
             "refundId": "=saga.id", "bookingId": "=input.bookingId", "eventId": "=input.eventId",
-            "seatIds": "=input.seatIds",
+            "seatIds": "=input.seatIds", "unlessAdmitted": format!("=input.reason == '{BUYER}'"),
         }))
         .retry(Retry {
             initial: durations.retry,

@@ -19,7 +19,6 @@ pub struct Due {
     /// None: it is nobody's.
     pub account_id: Option<Uuid>,
     pub email: Option<String>,
-    pub name: Option<String>,
 }
 
 /// Writes down what happened.
@@ -59,7 +58,7 @@ pub async fn claim(pool: &PgPool, limit: i64, lease: Duration) -> Result<Vec<Due
                  order by next_attempt_at limit $1 for update skip locked)
              returning id, kind, data, attempts, account_id
          )
-         select t.id, t.kind, t.data, t.attempts, t.account_id, a.email, a.name
+         select t.id, t.kind, t.data, t.attempts, t.account_id, a.email
          from taken t left join ticketing.accounts a on a.id = t.account_id
          order by t.id",
     )
