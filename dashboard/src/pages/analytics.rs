@@ -148,7 +148,7 @@ fn figures(total: &Figures) -> Vec<Figure> {
     vec![
         figure("Active users", total.active_users.to_string()),
         figure("Bookings begun", total.initiated.to_string()),
-        figure("a minute", total.bookings_per_minute.to_string()),
+        figure("Begun a minute", total.bookings_per_minute.to_string()),
         figure("Bookings confirmed", total.confirmed.to_string()),
         figure("Conversion", percent(total.conversion_rate)),
         figure("Half confirmed within", seconds(total.seconds_to_confirm_median)),
@@ -193,7 +193,10 @@ fn chart(title: &str, class: &str, values: &[i64], unit: &str) -> Chart {
     let last = values.last().copied().unwrap_or_default();
     Chart {
         title: title.to_owned(),
-        most: format!("{most}{unit} at most"),
+        most: match most {
+            0 => "none".to_owned(),
+            most => format!("{most}{unit} at most"),
+        },
         svg: charts::bars(
             &format!("{title}: {most}{unit} at most, {last}{unit} last"),
             class,
