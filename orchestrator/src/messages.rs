@@ -2,7 +2,7 @@
 
 use transport::{EnvelopePacker, Outgoing};
 use workflows::effect::{Effect, Fact};
-use workflows::protocol::tasks_topic;
+use workflows::protocol::{ENVELOPE_ITEMS_MAX, tasks_topic};
 
 /// The outbox encoding's version, its first byte. What follows is compressed: tasks of one batch are much alike, and what
 /// isn't written needs no log, no room and no vacuum.
@@ -14,8 +14,8 @@ const DECODED_BYTES_MAX: usize = 1 << 30;
 const FACT_MARK: &str = "ce_specversion";
 
 /// Tasks of a batch that go to one partition before the next is taken: few enough that several workers share a large
-/// batch, many enough that a small one is a single message.
-const TASKS_PER_PARTITION: u32 = 100;
+/// batch, many enough that a small one is a single message. An envelope's, since a request to the broker has one partition's messages.
+const TASKS_PER_PARTITION: u32 = ENVELOPE_ITEMS_MAX as u32;
 
 /// Which partitions a batch's messages go to.
 #[derive(Clone, Copy, Debug)]

@@ -214,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn keeps_within_a_hundred_items() {
-        let tasks: Vec<Task> = (0..250).map(|_| task(7, 10)).collect();
+    fn keeps_within_three_hundred_items() {
+        let tasks: Vec<Task> = (0..750).map(|_| task(7, 10)).collect();
         let packed = pack_tasks(tasks.iter().map(|task| ("seats", task)), 10).unwrap();
         let counts: Vec<usize> = packed
             .iter()
@@ -226,7 +226,7 @@ mod tests {
                     .len()
             })
             .collect();
-        assert_eq!(counts, vec![100, 100, 50]);
+        assert_eq!(counts, vec![300, 300, 150]);
         assert!(
             packed
                 .iter()

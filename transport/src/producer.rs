@@ -15,7 +15,7 @@ use crate::delivery::{DeliveringProducer, Delivery};
 use crate::error::TransportError;
 use crate::in_process;
 
-/// Messages that librdkafka holds for the broker, at most. A message is an envelope of up to a hundred items, so this is
+/// Messages that librdkafka holds for the broker, at most. A message is an envelope of up to three hundred items, so this is
 /// minutes of work; whoever has produced more should wait for acknowledgements.
 const CLIENT_QUEUE_MESSAGES_MAX: usize = 100_000;
 /// The same in kilobytes: bounds the memory an outage can cost.
