@@ -261,6 +261,8 @@ pub const METRICS_LISTENERS_MAX: usize = 20_000;
 pub const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// How often the analytics are asked for that.
 pub const METRICS_STORE_EVERY: Duration = Duration::from_secs(5);
+/// How long a second's figures wait for their answer; without it they are told with the one before.
+pub const METRICS_STORE_WAIT: Duration = Duration::from_millis(250);
 /// How long a listener may take to take one message: longer than a telephone is in a tunnel for.
 pub const METRICS_SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes of what a listener may say: nothing of it is read.

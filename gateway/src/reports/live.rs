@@ -13,13 +13,14 @@ use axum::response::Response;
 use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::limits::{
-    METRICS_EVERY, METRICS_MESSAGE_BYTES_MAX, METRICS_SEND_LIMIT, METRICS_STORE_EVERY, POPULAR_EVENTS_MAX,
-    SEAT_LISTENERS_RETRY,
+    METRICS_EVERY, METRICS_MESSAGE_BYTES_MAX, METRICS_SEND_LIMIT, METRICS_STORE_EVERY, METRICS_STORE_WAIT,
+    POPULAR_EVENTS_MAX, SEAT_LISTENERS_RETRY,
 };
 use crate::problem::{Kind, Problem, ProblemDetails};
 
@@ -38,7 +39,7 @@ pub struct Metrics {
     /// When.
     #[schema(format = "date-time")]
     at: String,
-    /// What the analytics say, at most five seconds ago; null: they are away.
+    /// What the analytics said, ten seconds ago at most; null: they are away.
     #[serde(flatten)]
     sales: Sales,
     /// How much of the bookings that this server takes at a time are in work: 0 to 1.
@@ -151,7 +152,7 @@ async fn tell(
 
 /// Makes the figures while anybody listens, until told to stop.
 pub async fn run(app: App, shutdown: CancellationToken) {
-    let mut sales = (None, Sales::default());
+    let mut looks = Looks::default();
     let mut ticks = tokio::time::interval(METRICS_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -166,24 +167,47 @@ pub async fn run(app: App, shutdown: CancellationToken) {
         if shutdown.run_until_cancelled(ticks.tick()).await.is_none() {
             return;
         }
-        if sales.0.is_none_or(|at: Instant| at.elapsed() >= METRICS_STORE_EVERY) {
-            let looked = tokio::time::timeout(METRICS_STORE_EVERY, look(app.analytics(), Utc::now())).await;
-            let found = looked
-                .unwrap_or(Err(StoreError::Late(METRICS_STORE_EVERY)))
-                .unwrap_or_else(|error| {
-                    tracing::debug!(%error, "the analytics can't say how sales go");
-                    Sales::default()
-                });
-            sales = (Some(Instant::now()), found);
-        }
         let update = Metrics {
             kind: "metrics-update",
             at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-            sales: sales.1.clone(),
+            sales: looks.latest(&app).await,
             system_load: (app.admission().load() * 1_000.0).round() / 1_000.0,
         };
         let text = serde_json::to_string(&update).expect("figures are plain data");
         live.latest.send_replace(text.into());
+    }
+}
+
+/// What the analytics said last. They are asked beside the ticks: a store that is slow or away keeps nobody from the rest.
+#[derive(Default)]
+struct Looks {
+    began: Option<Instant>,
+    running: Option<JoinHandle<Sales>>,
+    latest: Sales,
+}
+
+impl Looks {
+    /// What they say now, if they do at once; else what they said before.
+    async fn latest(&mut self, app: &App) -> Sales {
+        if self.running.is_none() && self.began.is_none_or(|at| at.elapsed() >= METRICS_STORE_EVERY) {
+            self.began = Some(Instant::now());
+            let app = app.clone();
+            self.running = Some(tokio::spawn(async move {
+                let looked = tokio::time::timeout(METRICS_STORE_EVERY, look(app.analytics(), Utc::now())).await;
+                let found = looked.unwrap_or(Err(StoreError::Late(METRICS_STORE_EVERY)));
+                found.unwrap_or_else(|error| {
+                    tracing::debug!(%error, "the analytics can't say how sales go");
+                    Sales::default()
+                })
+            }));
+        }
+        if let Some(running) = &mut self.running
+            && let Ok(found) = tokio::time::timeout(METRICS_STORE_WAIT, running).await
+        {
+            self.latest = found.unwrap_or_default();
+            self.running = None;
+        }
+        self.latest.clone()
     }
 }
 
