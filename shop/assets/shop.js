@@ -88,7 +88,7 @@
     // How many are before one, the stream says itself; the page is asked for what else it tells now and then, not by all at once.
     stream.addEventListener("place", event => {
       const ahead = document.querySelector(".ahead b"), told = JSON.parse(event.data);
-      if (ahead && Number.isInteger(told.ahead)) ahead.textContent = told.ahead;
+      if (ahead && Number.isInteger(told.ahead)) ahead.textContent = told.ahead.toLocaleString("en");
       if (!waits) { waits = true; look(PLACE_MS + Math.random() * PLACE_MS); }
     });
     // The stream ends with this, and says it again to whoever comes back: until the page agrees, each time is a reason to look.

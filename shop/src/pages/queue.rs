@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use super::checkout::place;
 use super::event::stream;
 use super::{Frame, Headline, Page, event_of, html, named};
+use crate::amount::thousands;
 use crate::api::Ask;
 use crate::limits::LOOK_AGAIN_SECONDS;
 use crate::routes::Shop;
@@ -22,7 +23,7 @@ struct QueueView {
     head: Headline,
     title: &'static str,
     lines: Vec<String>,
-    ahead: Option<i64>,
+    ahead: Option<String>,
     waits: bool,
     live: String,
     look_again: u32,
@@ -39,7 +40,11 @@ pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visito
         head: Headline::of(&event),
         title,
         lines,
-        ahead: place.as_ref().filter(|_| waits).and_then(|place| place.ahead),
+        ahead: place
+            .as_ref()
+            .filter(|_| waits)
+            .and_then(|place| place.ahead)
+            .map(thousands),
         waits,
         live: format!("{}/queue/live", event_path(&id)),
         look_again: LOOK_AGAIN_SECONDS,
