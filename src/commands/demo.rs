@@ -49,6 +49,14 @@ const EVENTS_EVERY: Duration = Duration::from_secs(10);
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// How long those in the shop are waited for at the end.
 const CLOSING: Duration = Duration::from_secs(10);
+/// What buyers' devices call themselves.
+const DEVICES: [&str; 5] = [
+    "Mozilla/5.0 (iPhone; demo) Safari",
+    "Mozilla/5.0 (Android; demo) Chrome",
+    "Mozilla/5.0 (Windows; demo) Edge",
+    "Mozilla/5.0 (Macintosh; demo) Safari",
+    "Mozilla/5.0 (X11; demo) Firefox",
+];
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -366,9 +374,12 @@ impl Shop {
         request: RequestBuilder,
     ) -> anyhow::Result<Answer<T>> {
         let [.., b, c, d] = buyer.number.to_be_bytes();
-        // Addresses that are for tests of networks (RFC 2544).
-        let address = format!("198.{}.{c}.{d}", 18 + (b & 1));
-        let request = request.header("x-forwarded-for", address);
+        // Addresses that are for tests of networks (RFC 2544), each in another network than the one before: visitors are told apart by that.
+        let address = format!("198.{}.{d}.{c}", 18 + (b & 1));
+        let device = DEVICES[buyer.number as usize % DEVICES.len()];
+        let request = request
+            .header("x-forwarded-for", address)
+            .header(header::USER_AGENT, device);
         for _ in 0..TRIES {
             let again = request.try_clone().context("a request that can't be repeated")?;
             let answer = again.send().await?;
@@ -405,6 +416,11 @@ impl Shop {
                 return Ok(Left::NothingFree);
             };
             let most = event.seats_per_order_max.unwrap_or(u32::MAX).max(1);
+            let mut seats = self.at(&["events", id, "seats"]);
+            seats.query_pairs_mut().append_pair("section", &section.section);
+            if let Answer::PutOff = self.ask::<Value>(buyer, self.http.get(seats)).await? {
+                return Ok(Left::PutOff);
+            }
             let wish = json!({"count": buyer.wanted().min(most), "section": section.section});
             let request = self.http.post(self.at(&["events", id, "best-available"])).json(&wish);
             let offer: Offer = match self.ask(buyer, request).await? {
@@ -412,6 +428,15 @@ impl Shop {
                 Answer::Taken => continue,
                 Answer::PutOff => return Ok(Left::PutOff),
             };
+            let checkout = self
+                .http
+                .post(self.at(&["events", id, "quote"]))
+                .json(&json!({"seatIds": offer.seat_ids}));
+            match self.ask::<Value>(buyer, checkout).await? {
+                Answer::Good(_) => {}
+                Answer::Taken => continue,
+                Answer::PutOff => return Ok(Left::PutOff),
+            }
             let booking = match self.book(buyer, id, offer, attempt).await? {
                 Answer::Good(booking) => booking,
                 Answer::Taken => continue,

@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use super::home::thousands;
 use super::{Frame, Page, charts, html};
 use crate::access::Operator;
 use crate::app::Mission;
@@ -134,12 +135,17 @@ fn seconds(seconds: Option<f64>) -> String {
 /// In the currencies' smallest units, as the store has them: which of them have two decimals, this page doesn't know.
 fn money(cents: &BTreeMap<String, i64>) -> String {
     let sum = |(currency, cents): (&String, &i64)| {
-        let (whole, rest) = (cents / 100, (cents % 100).abs());
-        format!("{whole}.{rest:02} {}", currency.to_uppercase())
+        let (sign, cents) = (if *cents < 0 { "-" } else { "" }, cents.unsigned_abs());
+        format!(
+            "{sign}{}.{:02} {}",
+            thousands(cents / 100),
+            cents % 100,
+            currency.to_uppercase()
+        )
     };
     match cents.is_empty() {
         true => "—".to_owned(),
-        false => cents.iter().map(sum).collect::<Vec<_>>().join(", "),
+        false => cents.iter().map(sum).collect::<Vec<_>>().join("\n"),
     }
 }
 
@@ -148,7 +154,7 @@ fn figures(total: &Figures) -> Vec<Figure> {
     vec![
         figure("Active users", total.active_users.to_string()),
         figure("Bookings begun", total.initiated.to_string()),
-        figure("Begun a minute", total.bookings_per_minute.to_string()),
+        figure("Begun a minute", format!("{:.1}", total.bookings_per_minute)),
         figure("Bookings confirmed", total.confirmed.to_string()),
         figure("Conversion", percent(total.conversion_rate)),
         figure("Half confirmed within", seconds(total.seconds_to_confirm_median)),
@@ -188,6 +194,9 @@ fn series(report: &Report, range: Range, together: Together, value: impl Fn(&Fig
     bars
 }
 
+/// A unit that is read in seconds where it is ten of them.
+const MILLIS: &str = " ms";
+
 fn chart(title: &str, class: &str, values: &[i64], unit: &str) -> Chart {
     let most = values.iter().copied().max().unwrap_or_default();
     let last = values.last().copied().unwrap_or_default();
@@ -195,6 +204,7 @@ fn chart(title: &str, class: &str, values: &[i64], unit: &str) -> Chart {
         title: title.to_owned(),
         most: match most {
             0 => "none".to_owned(),
+            most if unit == MILLIS && most >= 10_000 => format!("{:.1} s at most", most as f64 / 1_000.0),
             most => format!("{most}{unit} at most"),
         },
         svg: charts::bars(
@@ -218,7 +228,12 @@ fn drawn(report: &Report, range: Range) -> Vec<Chart> {
             &of(Together::Sum, &|f| f.confirmed),
             "",
         ),
-        chart("95 % confirmed within", "bar-undo", &of(Together::Most, &millis), " ms"),
+        chart(
+            "95 % confirmed within",
+            "bar-undo",
+            &of(Together::Most, &millis),
+            MILLIS,
+        ),
         chart("Revenue, all currencies", "bar-good", &of(Together::Sum, &revenue), ""),
         chart(
             "Payments that failed",
@@ -262,7 +277,7 @@ fn popular(report: &Report) -> Vec<EventRow> {
 fn system(points: &[System]) -> Vec<Chart> {
     let metrics = [
         ("Queue lag", "queueLag", 1.0, ""),
-        ("Wait for Kafka", "outboxSeconds", 1_000.0, " ms"),
+        ("Wait for Kafka", "outboxSeconds", 1_000.0, MILLIS),
         ("Oldest stuck saga", "oldestStuckSeconds", 1.0, " s"),
         ("Payments that fail", "paymentFailureRate", 100.0, " %"),
     ];
@@ -322,7 +337,7 @@ mod tests {
 
     #[test]
     fn amounts_are_exact() {
-        assert_eq!(money(&BTreeMap::from([("usd".to_owned(), 123_405)])), "1234.05 USD");
+        assert_eq!(money(&BTreeMap::from([("usd".to_owned(), 123_405)])), "1,234.05 USD");
         assert_eq!(percent(Some(0.985)), "98.5 %");
     }
 }
