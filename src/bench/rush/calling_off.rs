@@ -26,6 +26,8 @@ use crate::output::Output;
 const BOOKINGS_TOGETHER: usize = 100;
 /// Such requests at once.
 const REQUESTS_AT_ONCE: usize = 4;
+/// Bookings that are not confirmed yet, at most.
+const BOOKINGS_OPEN: usize = 2_000;
 /// How long nothing may move before it is given up: longer than the longest wait between two attempts.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
@@ -108,9 +110,8 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
     let engine = HttpClient::new(&format!("http://{}", platform.engine_address()))?;
 
     say(&format!("{} bookings are made", args.bookings));
-    book(&engine, &sale, args.bookings).await.context("making bookings")?;
-    let settled = await_count(&pool, CONFIRMED, &sale.event, i64::from(args.bookings)).await;
-    settled.with_context(|| format!("the ends of the logs:\n{}", platform.log_tails()))?;
+    let booked = book(&engine, &pool, &sale, args.bookings).await;
+    booked.with_context(|| format!("making bookings; the ends of the logs:\n{}", platform.log_tails()))?;
     rate_limit(platform.sandbox_address, args.rate_limited).await?;
 
     say("the event is called off");
@@ -166,28 +167,38 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
     })
 }
 
-/// Begins a booking of one seat for each buyer.
-async fn book(engine: &HttpClient, sale: &Sale, bookings: u32) -> anyhow::Result<()> {
+/// Books one seat for each buyer, some thousand at a time: more would wait for their payment for so long that they give up.
+async fn book(engine: &HttpClient, pool: &PgPool, sale: &Sale, bookings: u32) -> anyhow::Result<()> {
     let requests: Vec<StartRequest> = (0..bookings).map(|rank| start(sale, rank)).collect();
-    let batches: Vec<Vec<StartRequest>> = requests.chunks(BOOKINGS_TOGETHER).map(<[_]>::to_vec).collect();
-    futures::stream::iter(batches.into_iter().map(|batch| async move {
-        // Under keys, so that what was not taken for want of room is sent again.
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match engine.start_bulk(batch.clone()).await {
-                Ok(started) if started.iter().all(Result::is_ok) => return Ok(()),
-                Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(POLL).await,
-                Ok(started) => match started.into_iter().find_map(Result::err) {
-                    Some(error) => return Err(anyhow::Error::new(error)),
-                    None => return Ok(()),
-                },
-                Err(error) => return Err(error.into()),
-            }
+    let mut booked = 0;
+    for wave in requests.chunks(BOOKINGS_OPEN) {
+        let batches = wave
+            .chunks(BOOKINGS_TOGETHER)
+            .map(|batch| begin(engine, batch.to_vec()));
+        futures::stream::iter(batches)
+            .buffer_unordered(REQUESTS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        booked += wave.len() as i64;
+        await_count(pool, CONFIRMED, &sale.event, booked).await?;
+    }
+    Ok(())
+}
+
+/// Under keys, so that what was not taken for want of room is sent again.
+async fn begin(engine: &HttpClient, batch: Vec<StartRequest>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match engine.start_bulk(batch.clone()).await {
+            Ok(started) if started.iter().all(Result::is_ok) => return Ok(()),
+            Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(POLL).await,
+            Ok(started) => match started.into_iter().find_map(Result::err) {
+                Some(error) => return Err(anyhow::Error::new(error)),
+                None => return Ok(()),
+            },
+            Err(error) => return Err(error.into()),
         }
-    }))
-    .buffer_unordered(REQUESTS_AT_ONCE)
-    .try_collect()
-    .await
+    }
 }
 
 fn start(sale: &Sale, rank: u32) -> StartRequest {
