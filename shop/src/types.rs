@@ -296,6 +296,7 @@ pub enum Verdict {
 /// How far a door is.
 #[derive(Debug, Deserialize)]
 pub struct DoorProgress {
+    pub name: String,
     pub sold: i64,
     pub admitted: i64,
 }

@@ -109,6 +109,8 @@ pub struct Undo {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
+    /// The event's name.
+    name: String,
     /// Seats that are sold.
     sold: i64,
     /// People who were let in.
@@ -337,6 +339,6 @@ pub async fn progress(
     headers: HeaderMap,
 ) -> Result<Json<Progress>, Problem> {
     DoorPass::of(&app, &event_id, &headers).await?;
-    let (sold, admitted) = store::progress(app.pool(), &event_id).await?;
-    Ok(Json(Progress { sold, admitted }))
+    let (name, sold, admitted) = store::progress(app.pool(), &event_id).await?;
+    Ok(Json(Progress { name, sold, admitted }))
 }

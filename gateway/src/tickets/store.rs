@@ -191,10 +191,11 @@ pub async fn undo(
     .await
 }
 
-/// Seats sold, and people let in, of an event.
-pub async fn progress(pool: &PgPool, event_id: &str) -> Result<(i64, i64), sqlx::Error> {
+/// An event's name, its seats sold, and people let in.
+pub async fn progress(pool: &PgPool, event_id: &str) -> Result<(String, i64, i64), sqlx::Error> {
     sqlx::query_as(
-        "select (select count(*) from ticketing.seats where event_id = $1 and status = 'sold'),
+        "select coalesce((select name from ticketing.events where id = $1), $1),
+                (select count(*) from ticketing.seats where event_id = $1 and status = 'sold'),
                 (select count(*) from ticketing.check_ins where event_id = $1)",
     )
     .bind(event_id)

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::fields::Form;
-use super::{Frame, Page, glance_at, go, html, named};
+use super::{Frame, Page, go, html, named};
 use crate::api::{Ask, Failure};
 use crate::limits::{COOKIE_BYTES_MAX, DOOR_SECONDS};
 use crate::routes::Shop;
@@ -24,8 +24,6 @@ const DOOR: &str = "sagaline_door";
 #[template(path = "door.html")]
 struct DoorView {
     frame: Frame,
-    /// Its name; its id, where that is not to be had.
-    event: String,
     progress: Option<DoorProgress>,
     scan: Uuid,
     verdict: Option<Told>,
@@ -75,16 +73,12 @@ pub async fn show(State(shop): State<Shop>, Extension(visitor): Extension<Visito
 }
 
 async fn page(shop: &Shop, visitor: &Visitor, door: Option<Door>, verdict: Option<Told>) -> Page {
-    let (event, progress) = match door {
-        Some(door) => {
-            let (event, progress) = tokio::join!(glance_at(shop, visitor, &door.event), progress(shop, visitor, &door));
-            (event.map_or(door.event, |event| event.name), Some(progress?))
-        }
-        None => (String::new(), None),
+    let progress = match &door {
+        Some(door) => Some(progress(shop, visitor, door).await?),
+        None => None,
     };
     html(&DoorView {
         frame: Frame::new(visitor, "door"),
-        event,
         progress,
         scan: Uuid::new_v4(),
         verdict,
