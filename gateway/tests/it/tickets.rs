@@ -194,7 +194,10 @@ async fn a_ticket_lets_in_one_and_once() {
     assert!(warning["message"].as_str().unwrap().contains("North"), "{warning}");
 
     let progress = shop.request(Method::GET, "/events/tour/check-ins").bearer_auth(&south);
-    assert_eq!(Answer::of(progress).await.json(), json!({"name": "The Tour", "sold": 3, "admitted": 2}));
+    assert_eq!(
+        Answer::of(progress).await.json(),
+        json!({"name": "The Tour", "sold": 3, "admitted": 2})
+    );
 
     // What was used isn't given back by its buyer, though the event would allow it.
     sqlx::query("update ticketing.events set starts_at = now() + interval '30 days' where id = 'tour'")

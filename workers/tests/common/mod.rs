@@ -135,10 +135,14 @@ impl Bench {
         }
     }
 
-    pub async fn send(&self, tasks: &[Task]) {
-        for message in pack_tasks(tasks.iter().map(|task| (QUEUE, task)), self.config.partitions).unwrap() {
+    /// In how many messages.
+    pub async fn send(&self, tasks: &[Task]) -> i64 {
+        let messages = pack_tasks(tasks.iter().map(|task| (QUEUE, task)), self.config.partitions).unwrap();
+        let count = messages.len() as i64;
+        for message in messages {
             self.producer.send(message).await.unwrap();
         }
+        count
     }
 
     pub async fn send_raw(&self, partition: i32, payload: &[u8]) {
