@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::home::thousands;
+use super::text::amount;
 use super::{Frame, Page, charts, html};
 use crate::access::Operator;
 use crate::app::Mission;
@@ -134,18 +134,10 @@ fn seconds(seconds: Option<f64>) -> String {
 
 /// In the currencies' smallest units, as the store has them: which of them have two decimals, this page doesn't know.
 fn money(cents: &BTreeMap<String, i64>) -> String {
-    let sum = |(currency, cents): (&String, &i64)| {
-        let (sign, cents) = (if *cents < 0 { "-" } else { "" }, cents.unsigned_abs());
-        format!(
-            "{sign}{}.{:02} {}",
-            thousands(cents / 100),
-            cents % 100,
-            currency.to_uppercase()
-        )
-    };
+    let sum = |(currency, cents): (&String, &i64)| format!("{} {}", amount(*cents), currency.to_uppercase());
     match cents.is_empty() {
         true => "—".to_owned(),
-        false => cents.iter().map(sum).collect::<Vec<_>>().join("\n"),
+        false => cents.iter().map(sum).collect::<Vec<_>>().join(",\n"),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Campaigns: the list, the form, and each one with its items.
 
-use std::fmt::Write as _;
-
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
@@ -9,7 +7,7 @@ use axum::{Extension, Form};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::text::ago;
+use super::text::{ago, amount};
 use super::{Before, Frame, Page, html};
 use crate::access::{Operator, Role};
 use crate::app::Mission;
@@ -296,23 +294,12 @@ fn view(row: ItemRow) -> ItemView {
     }
 }
 
-/// Cents, as an amount with thousands apart.
+/// Cents, as an amount; empty: nothing.
 fn money(cents: i64) -> String {
-    if cents == 0 {
-        return String::new();
+    match cents {
+        0 => String::new(),
+        cents => amount(cents),
     }
-    let (whole, part) = (cents.unsigned_abs() / 100, cents.unsigned_abs() % 100);
-    let digits = whole.to_string();
-    let mut text = if cents < 0 { "-".to_owned() } else { String::new() };
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    // Writing to a string can't fail.
-    let _ = write!(text, ".{part:02}");
-    text
 }
 
 /// A reason.

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 
 use super::search::quoted;
-use super::text::{ago, mark, span};
+use super::text::{ago, amount, mark, span};
 use super::{Frame, Page, charts, html, search_link};
 use crate::access::Operator;
 use crate::app::Mission;
@@ -182,28 +182,14 @@ fn sales(sales: &Sales) -> SalesRow {
         0 => "—".to_owned(),
         ended => format!("{} %", sales.completed * 100 / ended),
     };
-    let cents = sales.money_cents.unsigned_abs();
     SalesRow {
         workflow: sales.workflow.clone(),
         started: sales.started,
         completed: sales.completed,
         conversion,
         items: sales.items,
-        money: format!("{}.{:02}", thousands(cents / 100), cents % 100),
+        money: amount(sales.money_cents),
     }
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn queues(mission: &Mission) -> Vec<QueueRow> {
@@ -233,6 +219,7 @@ fn row(live: &Live) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::text::thousands;
 
     #[test]
     fn money_is_exact() {
