@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::plan::{Claim, Hold, Holder, SeatKey, Seats};
-use super::store::returns::{Admitted, RefundKey, Return};
+use super::store::returns::{RefundKey, Return};
 use super::store::{self, StoreError, returns};
 use super::{answer_all, check_ids, raced};
 use crate::activity::TaskContext;
@@ -156,7 +156,12 @@ fn answer(it: &Return) -> Returned {
 }
 
 /// What a booking gives back, and what for.
-fn decide(request: &Request, hold: Option<&Hold>, seats: &Seats, admitted: &Admitted) -> Result<Return, Failure> {
+fn decide(
+    request: &Request,
+    hold: Option<&Hold>,
+    seats: &Seats,
+    admitted: &BTreeSet<SeatKey>,
+) -> Result<Return, Failure> {
     let refuse = |message: &str| Failure::permanent(NOT_REFUNDABLE, message);
     let (has, total_cents) = match hold {
         Some(Hold::Confirmed { seat_ids, terms, .. }) => (seat_ids, terms.total_cents),
@@ -175,18 +180,16 @@ fn decide(request: &Request, hold: Option<&Hold>, seats: &Seats, admitted: &Admi
         let message = "the booking doesn't have these seats, or not any more";
         return Err(refuse(message).with(json!({ "seatIds": missing })));
     }
-    let used: Vec<&String> = match admitted.get(&request.key.booking_id) {
-        Some(seats) if request.unless_admitted => wanted.iter().filter(|seat| seats.contains(*seat)).collect(),
-        _ => Vec::new(),
-    };
-    if !used.is_empty() {
-        let message = "tickets were used at the door";
-        return Err(refuse(message).with(json!({ "seatIds": used })));
-    }
     let seat = |seat_id: &String| SeatKey {
         event_id: request.key.event_id.clone(),
         seat_id: seat_id.clone(),
     };
+    let used = wanted.iter().filter(|seat_id| admitted.contains(&seat(seat_id)));
+    let used: Vec<&String> = used.collect();
+    if request.unless_admitted && !used.is_empty() {
+        let message = "tickets were used at the door";
+        return Err(refuse(message).with(json!({ "seatIds": used })));
+    }
     let mut price_cents = 0_i64;
     for seat_id in wanted {
         match seats.get(&seat(seat_id)) {

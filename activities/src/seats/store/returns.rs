@@ -1,6 +1,6 @@
 //! What confirmed bookings give back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -68,18 +68,17 @@ pub(in crate::seats) async fn read(executor: impl PgExecutor<'_>, keys: &[&Refun
     Ok(rows.into_iter().map(into).collect())
 }
 
-/// By booking, the seats to which somebody was let in.
-pub(in crate::seats) type Admitted = BTreeMap<Uuid, BTreeSet<String>>;
-
-/// Who was let in to these seats by tickets of their bookings. After the seats are locked, which doors do too.
-pub(in crate::seats) async fn admitted(connection: &mut PgConnection, sold: &[(SeatKey, Uuid)]) -> Result<Admitted> {
-    let mut admitted = Admitted::new();
+/// Those of these seats to which somebody was let in by their bookings' tickets. After the seats are locked, which doors do too.
+pub(in crate::seats) async fn admitted(
+    connection: &mut PgConnection,
+    sold: &[(SeatKey, Uuid)],
+) -> Result<BTreeSet<SeatKey>> {
     if sold.is_empty() {
-        return Ok(admitted);
+        return Ok(BTreeSet::new());
     }
     let (events, seats, bookings) = owned_seats(sold);
-    let rows: Vec<(Uuid, String)> = sqlx::query_as(
-        "select c.booking_id, c.seat_id
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select c.event_id, c.seat_id
          from unnest($1::text[], $2::text[], $3::uuid[]) as k (event_id, seat_id, booking_id)
          join ticketing.check_ins c
            on c.event_id = k.event_id and c.seat_id = k.seat_id and c.booking_id = k.booking_id",
@@ -89,10 +88,8 @@ pub(in crate::seats) async fn admitted(connection: &mut PgConnection, sold: &[(S
     .bind(bookings)
     .fetch_all(connection)
     .await?;
-    for (booking, seat) in rows {
-        admitted.entry(booking).or_default().insert(seat);
-    }
-    Ok(admitted)
+    let key = |(event_id, seat_id)| SeatKey { event_id, seat_id };
+    Ok(rows.into_iter().map(key).collect())
 }
 
 /// Gives the seats back, which must be locked and sold to their bookings, at most one refund a booking: they are free, the holds are
