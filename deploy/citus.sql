@@ -19,6 +19,9 @@ select create_distributed_table('saga.timers', 'saga_id', colocate_with => 'saga
 select create_distributed_table('saga.held_tasks', 'saga_id', colocate_with => 'saga.sagas');
 select create_distributed_table('saga.signals', 'saga_id', colocate_with => 'saga.sagas');
 
+-- Recursion doesn't cross nodes; each node tells its own queues at the price of reading all that wait.
+create or replace view saga.held_queues as select distinct queue from saga.held_tasks;
+
 -- A key says which saga it began; it is known before the saga's id is.
 select create_distributed_table('saga.start_keys', 'key', colocate_with => 'none');
 

@@ -562,6 +562,25 @@ CREATE TABLE saga.held_tasks (
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
+CREATE VIEW saga.held_queues AS
+ WITH RECURSIVE held(queue) AS (
+        ( SELECT held_tasks.queue
+           FROM saga.held_tasks
+          ORDER BY held_tasks.queue
+         LIMIT 1)
+        UNION ALL
+         SELECT ( SELECT h.queue
+                   FROM saga.held_tasks h
+                  WHERE (h.queue > held_1.queue)
+                  ORDER BY h.queue
+                 LIMIT 1) AS queue
+           FROM held held_1
+          WHERE (held_1.queue IS NOT NULL)
+        )
+ SELECT held.queue
+   FROM held
+  WHERE (held.queue IS NOT NULL);
+
 CREATE TABLE saga.instances (
     id uuid NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,

@@ -121,6 +121,8 @@ async fn payment_failures(analytics: &Store) -> Result<f64, StoreError> {
 }
 
 async fn queue_lag(sources: &Sources, targets: &Targets) -> Result<f64, String> {
+    let queues: Vec<&str> = targets.0.iter().map(|target| target.queue()).collect();
+    let held = store::held_back(&sources.engine, &queues).await.map_err(words)?;
     let mut longest = 0;
     for target in &targets.0 {
         let (group, topic) = (
@@ -133,6 +135,8 @@ async fn queue_lag(sources: &Sources, targets: &Targets) -> Result<f64, String> 
             Err(error) => Err(error),
         }
         .map_err(|error| error.to_string())?;
+        // What its workers don't keep up with waits in Postgres.
+        let lag = lag + held.get(target.queue()).copied().unwrap_or_default();
         metrics::gauge!("sagaline_operations_queue_lag", "queue" => target.queue().to_owned()).set(lag as f64);
         longest = longest.max(lag);
     }

@@ -10,6 +10,9 @@ use uuid::Uuid;
 use crate::rules::{Rule, Standing};
 use crate::scale::Wanted;
 
+/// Tasks of a queue that wait in Postgres and are counted, at most.
+const HELD_MAX: i64 = 100_000;
+
 /// A rule's row.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct RuleRow {
@@ -261,6 +264,22 @@ pub async fn outbox_seconds(pool: &PgPool) -> Result<f64, sqlx::Error> {
     sqlx::query_scalar("select coalesce(extract(epoch from now() - min(created_at)), 0)::float8 from saga.outbox")
         .fetch_one(pool)
         .await
+}
+
+/// The tasks that wait in Postgres because the workers of their queue don't keep up, [`HELD_MAX`] of each queue at most. More workers would
+/// not help those whose queue an operator has paused or limited.
+pub async fn held_back(pool: &PgPool, queues: &[&str]) -> Result<BTreeMap<String, u64>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select q.queue, held.tasks from saga.held_queues q cross join lateral (
+             select count(*) as tasks from (select from saga.held_tasks h where h.queue = q.queue limit $2) some) held
+         where q.queue = any($1)
+           and not exists (select from saga.queues said where said.queue = q.queue and (said.paused or said.rate is not null))",
+    )
+    .bind(queues)
+    .bind(HELD_MAX)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(queue, tasks)| (queue, tasks.unsigned_abs())).collect())
 }
 
 /// How long ago the oldest saga began that waits for an operator, in seconds.

@@ -13,8 +13,10 @@ use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
 use workflows::event::Event;
 use workflows::ids::{SagaId, Timestamp};
+use workflows::protocol::TaskResult;
 use workflows::state::{State, Status};
 
+use crate::backlog::Backlog;
 use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
 use crate::counts::{Counts, Tally};
@@ -52,6 +54,7 @@ pub(crate) struct Shell {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) gates: Gates,
+    pub(crate) backlog: Backlog,
     pub(crate) presence: Presence,
     pub(crate) counts: Counts,
 }
@@ -124,6 +127,17 @@ pub(crate) async fn run(shell: Arc<Shell>, mut inbound: mpsc::Receiver<Item>, mu
 /// to wait for.
 fn rest_after(sagas: usize, took: Duration) -> Option<Duration> {
     (REST_FROM..REST_ENDS_AT).contains(&sagas).then(|| took.min(REST_MAX))
+}
+
+/// What a worker has said of a task.
+fn answered(item: &Item) -> Option<&TaskResult> {
+    match item {
+        Item::Event(EventItem {
+            event: Event::Result(result),
+            ..
+        }) => Some(result),
+        Item::Event(_) | Item::Start(_) => None,
+    }
 }
 
 /// The next batch: items in their order, but for those whose saga is in flight, which stay in theirs.
@@ -394,8 +408,11 @@ impl Shell {
             transitions,
             tasks,
             facts,
+            sent,
             recheck: _,
         } = plan;
+        self.backlog.answered(items.iter().filter_map(answered), now);
+        self.gates.fill(self.backlog.sent(sent, now));
         if let Some(row) = write.outbox {
             match self.options.failpoint {
                 Failpoint::None => self.publisher.publish(row.id, outgoing),
@@ -524,7 +541,7 @@ fn answer_event(item: EventItem, answer: Result<EventAnswer, EngineError>, finis
             }
             finished.push((consumer, ticket));
         }
-        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked | Source::Queue => {
+        Source::Timer | Source::Attempt | Source::Redispatch | Source::Parked | Source::Queue(_) => {
             if let Err(error) = answer {
                 tracing::debug!(%saga, %error, "an event of the engine's own came to nothing");
             }

@@ -14,6 +14,7 @@ use workflows::ids::{SagaId, Timestamp};
 use workflows::json_bytes;
 use workflows::limits::PAYLOAD_BYTES_MAX;
 
+use crate::backlog::Backlog;
 use crate::batcher::{self, Shell};
 use crate::cache::SagaCache;
 use crate::client::Until;
@@ -86,13 +87,14 @@ impl Engine {
         definitions.refresh().await?;
         let gates = Gates::default();
         // Before the first batch: a paused queue stays so over a restart.
-        gates.set(&store::queues::all(&hot).await?);
+        gates.set(&store::queues::standing(&hot).await?);
         let producers = Producers::new(&kafka).map_err(|error| EngineError::Internal(error.to_string()))?;
         let cached_sagas_max = if options.cache { options.cached_sagas_max } else { 0 };
         let options = EngineOptions {
             sagas_per_batch_max: options.sagas_per_batch_max.clamp(1, SAGAS_PER_BATCH_MAX),
             ..options
         };
+        let backlog = Backlog::new(options.unanswered_min);
         let shell = Arc::new(Shell {
             publisher: Publisher::new(producers, instance, options.instance_lease),
             pool: hot,
@@ -103,6 +105,7 @@ impl Engine {
             cache: SagaCache::new(cached_sagas_max),
             waiters: Arc::new(Waiters::default()),
             gates,
+            backlog,
             presence: Presence::default(),
             counts: Counts::default(),
         });

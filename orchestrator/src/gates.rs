@@ -1,50 +1,139 @@
-//! Queues that operators have paused, or limited to so many tasks a second.
+//! Queues whose tasks are held: those that operators have paused, or limited to so many tasks a second, and those whose workers don't keep up
+//! ([`crate::backlog`]).
 //!
 //! A batch holds the tasks of such queues instead of sending them: a row each, in its own transaction, and no deadline runs. What may go is let
-//! through by whichever replica asks first, and paid for in the queue's one row, so a rate holds over all replicas. The hot path reads
-//! nothing: it looks into a set in memory that is at most a second old.
+//! through by whichever replica asks first, as far as it has room for it, and a rate is paid for in the queue's one row, so it holds
+//! over all replicas. The hot path reads nothing: it looks into a set in memory that is at most a second old.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use workflows::event::Event;
 
+use crate::backlog::Room;
 use crate::batcher::Shell;
 use crate::inbound::{EventItem, Item, Source};
-use crate::options::{HELD_TASK_LEASE, QUEUE_BURST, QUEUE_LOOK, QUEUE_TICK, TASKS_LET_THROUGH_MAX};
+use crate::options::{
+    CONCURRENCY_LOOK, FULL_TOLD, HELD_TASK_LEASE, NOTICE_AGE_MAX, QUEUE_BURST, QUEUE_LOOK, QUEUE_TICK, TASKS_LET_THROUGH_MAX,
+};
 use crate::store;
-use crate::store::queues::Queue;
+use crate::store::queues::Standing;
 
 /// The queues whose tasks are held.
 #[derive(Default)]
 pub(crate) struct Gates {
-    closed: RwLock<Arc<HashSet<String>>>,
+    inner: Mutex<Inner>,
+    /// A queue has become full.
+    filled: Notify,
+    /// Tasks that were let through and are on their way to their batch.
+    underway: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By an operator's word.
+    said: HashSet<String>,
+    /// With as many unanswered tasks as they may have.
+    full: HashSet<String>,
+    /// Both.
+    closed: Arc<HashSet<String>>,
+    /// When it was last said of a queue that it is full.
+    told: HashMap<String, Instant>,
+}
+
+impl Inner {
+    fn close(&mut self) {
+        let closed: HashSet<String> = self.said.union(&self.full).cloned().collect();
+        if *self.closed != closed {
+            self.closed = Arc::new(closed);
+        }
+    }
+}
+
+/// A task that is on its way from its queue's row to its batch.
+pub(crate) struct Underway(Arc<AtomicUsize>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Gates {
     /// The queues whose tasks are held.
     pub(crate) fn closed(&self) -> Arc<HashSet<String>> {
-        Arc::clone(&self.closed.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.lock().closed)
     }
 
     /// What operators have said.
-    pub(crate) fn set(&self, queues: &[Queue]) {
+    pub(crate) fn set(&self, queues: &[Standing]) {
         let closed = queues.iter().filter(|queue| queue.paused || queue.rate.is_some());
-        let closed: HashSet<String> = closed.map(|queue| queue.queue.clone()).collect();
-        if *self.closed() != closed {
-            *self.closed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(closed);
+        let said = closed.map(|queue| queue.queue.clone()).collect();
+        let mut inner = self.lock();
+        if inner.said != said {
+            inner.said = said;
+            inner.close();
         }
+    }
+
+    /// Queues that have as many unanswered tasks as they may have.
+    pub(crate) fn fill(&self, queues: Vec<String>) {
+        if queues.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for queue in queues {
+            if inner.full.contains(&queue) {
+                continue;
+            }
+            metrics::counter!("sagaline_queue_full_total", "queue" => queue.clone()).increment(1);
+            if inner.told.get(&queue).is_none_or(|told| told.elapsed() > FULL_TOLD) {
+                tracing::warn!(queue, "its workers don't keep up: further tasks wait until some are answered");
+                inner.told.insert(queue.clone(), Instant::now());
+            }
+            inner.full.insert(queue);
+        }
+        inner.close();
+        self.filled.notify_one();
+    }
+
+    fn open(&self, queue: &str) {
+        let mut inner = self.lock();
+        if inner.full.remove(queue) {
+            inner.close();
+        }
+    }
+
+    fn full(&self) -> Vec<String> {
+        self.lock().full.iter().cloned().collect()
+    }
+
+    fn underway(&self) -> Underway {
+        self.underway.fetch_add(1, Ordering::Relaxed);
+        Underway(Arc::clone(&self.underway))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Follows what operators say, and lets held tasks through, until `stop`.
 pub(crate) async fn keep(shell: Arc<Shell>, inbound: mpsc::Sender<Item>, stop: CancellationToken) {
     let mut wait = Duration::ZERO;
-    while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
-        wait = match turn(&shell, &inbound).await {
+    let mut asked = None;
+    let rest = async |wait| {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shell.gates.filled.notified() => {}
+        }
+    };
+    while stop.run_until_cancelled(rest(wait)).await.is_some() {
+        wait = match turn(&shell, &inbound, &mut asked).await {
             Ok(wait) => wait,
             Err(error) => {
                 tracing::debug!(%error, "queues could not be looked at; trying again");
@@ -55,33 +144,66 @@ pub(crate) async fn keep(shell: Arc<Shell>, inbound: mpsc::Sender<Item>, stop: C
 }
 
 /// Gives how long to wait before the next turn.
-async fn turn(shell: &Shell, inbound: &mpsc::Sender<Item>) -> Result<Duration, sqlx::Error> {
-    let queues = store::queues::all(&shell.pool).await?;
+async fn turn(shell: &Shell, inbound: &mpsc::Sender<Item>, asked: &mut Option<Instant>) -> Result<Duration, sqlx::Error> {
+    let queues = store::queues::standing(&shell.pool).await?;
     shell.gates.set(&queues);
-    if queues.iter().all(|queue| queue.paused) {
-        return Ok(QUEUE_LOOK);
+    let now = shell.clock.now();
+    let underway = shell.gates.underway.load(Ordering::Relaxed);
+    let mut rooms = Vec::new();
+    let mut late = false;
+    for queue in queues.iter().filter(|queue| queue.held && !queue.paused) {
+        let room = shell.backlog.room(&queue.queue, now);
+        late |= room.late;
+        rooms.push((queue.queue.clone(), may_go(room, underway)));
     }
-    let (lease_s, burst_s) = (HELD_TASK_LEASE.as_secs_f64(), QUEUE_BURST.as_secs_f64());
-    let free = store::queues::let_through(&shell.pool, lease_s, TASKS_LET_THROUGH_MAX, burst_s).await?;
-    let count = free.len() as i64;
-    metrics::counter!("sagaline_tasks_let_through_total").increment(free.len() as u64);
-    for (saga, step) in free {
-        let bytes = 64 + step.len();
-        let item = EventItem {
-            saga,
-            event: Event::Release { step },
-            source: Source::Queue,
-            bytes,
-        };
-        // The batcher closes the channel only when the engine stops; then nothing more is to be done.
-        let _ = inbound.send(Item::Event(item)).await;
+    // Nothing waits for them any more.
+    for full in shell.gates.full() {
+        if !queues.iter().any(|queue| queue.held && queue.queue == full) && shell.backlog.room(&full, now).left() > 0 {
+            shell.gates.open(&full);
+        }
     }
-    let limited = queues.iter().any(|queue| queue.rate.is_some() && !queue.paused);
-    Ok(if count >= TASKS_LET_THROUGH_MAX {
+    shell.backlog.report(now);
+    if late && asked.is_none_or(|at: Instant| at.elapsed() > CONCURRENCY_LOOK) {
+        *asked = Some(Instant::now());
+        let alive = store::workers::concurrency(&shell.pool, NOTICE_AGE_MAX.as_secs_f64()).await?;
+        shell.backlog.set_concurrency(alive);
+    }
+    rooms.retain(|(_, room)| *room > 0);
+    let mut more = false;
+    if !rooms.is_empty() {
+        let (lease_s, burst_s) = (HELD_TASK_LEASE.as_secs_f64(), QUEUE_BURST.as_secs_f64());
+        let free = store::queues::let_through(&shell.pool, lease_s, &rooms, burst_s).await?;
+        metrics::counter!("sagaline_tasks_let_through_total").increment(free.len() as u64);
+        for (queue, room) in &rooms {
+            let gone = free.iter().filter(|(.., from)| from == queue).count() as i64;
+            more |= gone >= TASKS_LET_THROUGH_MAX;
+            if gone < *room {
+                shell.gates.open(queue);
+            }
+        }
+        for (saga, step, _) in free {
+            let bytes = 64 + step.len();
+            let item = EventItem {
+                saga,
+                event: Event::Release { step },
+                source: Source::Queue(shell.gates.underway()),
+                bytes,
+            };
+            // The batcher closes the channel only when the engine stops; then nothing more is to be done.
+            let _ = inbound.send(Item::Event(item)).await;
+        }
+    }
+    let limited = queues.iter().any(|queue| !queue.paused && (queue.held || queue.rate.is_some()));
+    Ok(if more {
         Duration::ZERO
-    } else if limited {
+    } else if limited || !shell.gates.full().is_empty() {
         QUEUE_TICK
     } else {
         QUEUE_LOOK
     })
+}
+
+/// How many held tasks a queue is given at once, some being under way to their batch already.
+fn may_go(room: Room, underway: usize) -> i64 {
+    (room.left().saturating_sub(underway) as i64).min(TASKS_LET_THROUGH_MAX)
 }

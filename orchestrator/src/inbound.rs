@@ -11,6 +11,7 @@ use workflows::ids::SagaId;
 
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
+use crate::gates::Underway;
 use crate::requests::{Applied, SignalReceipt, StartedSaga};
 
 /// Something that is to happen to a saga.
@@ -80,7 +81,7 @@ pub(crate) enum Source {
     /// A signal that was parked.
     Parked,
     /// A queue that lets a held task through.
-    Queue,
+    Queue(#[expect(dead_code, reason = "counts as long as it lives")] Underway),
 }
 
 /// What came of an event.

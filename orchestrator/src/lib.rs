@@ -10,6 +10,7 @@ pub mod schedules;
 pub mod store;
 pub mod text;
 
+mod backlog;
 mod batcher;
 mod cache;
 mod clock;

@@ -52,6 +52,18 @@ pub const QUEUE_BURST: Duration = Duration::from_millis(500);
 pub const TASKS_LET_THROUGH_MAX: i64 = 500;
 /// A task that was let through and that nobody has dealt with is let through again after this long: its replica died.
 pub const HELD_TASK_LEASE: Duration = Duration::from_secs(15);
+/// A queue's unanswered tasks that one replica lets there be, at least, as long as none runs out of time.
+pub const UNANSWERED_MIN: usize = 1_000;
+/// The same once one has run out of time, unless its workers say that they do more at once.
+pub const UNANSWERED_LATE_MIN: usize = 64;
+/// A queue is given so much more than that as its workers answer in this time: well below any step's own.
+pub const AHEAD: Duration = Duration::from_secs(3);
+/// Between two warnings that a queue is full.
+pub const FULL_TOLD: Duration = Duration::from_secs(60);
+/// For how long it is remembered that a task ran out of time.
+pub const LATE_FOR: Duration = Duration::from_secs(60);
+/// How often workers are asked what they do at once, while a queue is late.
+pub const CONCURRENCY_LOOK: Duration = Duration::from_secs(5);
 /// How often counts are added to their table.
 pub const COUNTS_FLUSH: Duration = Duration::from_secs(2);
 /// Counts that are kept while Postgres is away: some hours of some workflows.
@@ -92,6 +104,8 @@ pub struct EngineOptions {
     pub results_group: String,
     /// `ce_source` of the facts.
     pub event_source: String,
+    /// A queue's unanswered tasks that this replica lets there be, at least ([`UNANSWERED_MIN`]).
+    pub unanswered_min: usize,
     /// A replica that has been silent for this long is taken for dead, and its outbox rows are published by others.
     pub instance_lease: Duration,
     /// How long ended sagas, with their journals, are kept.
@@ -119,6 +133,7 @@ impl Default for EngineOptions {
             cached_sagas_max: CACHED_SAGAS_MAX,
             results_group: "sagaline-orchestrator".to_owned(),
             event_source: "/sagaline".to_owned(),
+            unanswered_min: UNANSWERED_MIN,
             instance_lease: Duration::from_secs(10),
             keep_ended: Duration::from_secs(30 * 24 * 3600),
             keep_start_keys: Duration::from_secs(48 * 3600),

@@ -15,6 +15,7 @@ use workflows::protocol::trace_id;
 use workflows::state::{NodeIndex, State, Status};
 use workflows::{Refused, Transition};
 
+use crate::backlog::Sent;
 use crate::cache::{KnownSaga, SagaMeta};
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
@@ -76,6 +77,7 @@ pub(crate) struct Plan {
     pub(crate) transitions: HashMap<(i64, &'static str), (Arc<Deployed>, u64)>,
     pub(crate) tasks: u64,
     pub(crate) facts: u64,
+    pub(crate) sent: Sent,
 }
 
 /// Applies a batch's items, saga by saga in the order of their ids, each saga's items in the order in which they came.
@@ -94,6 +96,7 @@ pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>)
         keys: BTreeMap::new(),
         signals: HashSet::new(),
         transitions: HashMap::new(),
+        sent: Sent::default(),
     };
     for group in places.chunk_by(|a, b| a.0 == b.0) {
         planner.saga(group[0].0, group.iter().map(|(_, index)| (*index, &items[*index])));
@@ -115,6 +118,7 @@ struct Planner<'a> {
     /// Signals delivered by this batch.
     signals: HashSet<(SagaId, String)>,
     transitions: HashMap<(i64, &'static str), (Arc<Deployed>, u64)>,
+    sent: Sent,
 }
 
 /// A saga while its items are applied.
@@ -276,7 +280,7 @@ impl<'a> Planner<'a> {
                 });
             }
             Source::Timer => current.timer_claimed = true,
-            Source::Queue => current
+            Source::Queue(_) => current
                 .released
                 .extend(released_step(&item.event).map(ToOwned::to_owned)),
             Source::Call { .. } | Source::Worker { .. } | Source::Attempt | Source::Redispatch | Source::Parked => {}
@@ -432,8 +436,9 @@ impl<'a> Planner<'a> {
         let mut facts = Vec::new();
         for effect in &effects {
             self.messages.push(effect).map_err(internal)?;
-            if let Effect::Publish(fact) = effect {
-                facts.push(fact);
+            match effect {
+                Effect::Publish(fact) => facts.push(fact),
+                Effect::Dispatch { queue, task } => self.sent.note(queue, task),
             }
         }
         let Some(kind) = journal else { return Ok(state) };
@@ -489,6 +494,7 @@ impl<'a> Planner<'a> {
             transitions: self.transitions,
             tasks,
             facts,
+            sent: self.sent,
         }
     }
 }

@@ -31,6 +31,29 @@ pub async fn all(pool: &PgPool) -> Result<Vec<Queue>, sqlx::Error> {
         .await
 }
 
+/// A queue as it matters to what is sent.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Standing {
+    /// Its name.
+    pub queue: String,
+    /// Nothing is sent to it.
+    pub paused: bool,
+    /// Tasks a second that are sent to it at most.
+    pub rate: Option<f64>,
+    /// Tasks wait for it.
+    pub held: bool,
+}
+
+/// Queues of which something was said, or for which tasks wait.
+pub async fn standing(pool: &PgPool) -> Result<Vec<Standing>, sqlx::Error> {
+    sqlx::query_as(
+        "select coalesce(q.queue, h.queue) as queue, coalesce(q.paused, false) as paused, q.rate, h.queue is not null as held
+         from saga.queues q full join saga.held_queues h on h.queue = q.queue",
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// What was said of a queue, which stays so until the transaction ends.
 pub async fn lock(executor: impl PgExecutor<'_>, queue: &str) -> Result<Option<Queue>, sqlx::Error> {
     sqlx::query_as(
@@ -67,10 +90,10 @@ pub async fn set(
     Ok(())
 }
 
-/// How many tasks wait for each queue of which something was said; at most `limit` are counted of each.
+/// How many tasks wait for each queue for which some do; at most `limit` are counted of each.
 pub async fn waiting(pool: &PgPool, limit: i64) -> Result<Vec<(String, i64, Option<DateTime<Utc>>)>, sqlx::Error> {
     sqlx::query_as(
-        "select q.queue, held.tasks, held.since from saga.queues q cross join lateral (
+        "select q.queue, held.tasks, held.since from saga.held_queues q cross join lateral (
              select count(*) as tasks, min(due_at) as since from (
                  select h.due_at from saga.held_tasks h where h.queue = q.queue order by h.due_at limit $1) first) held
          order by q.queue",
@@ -109,20 +132,28 @@ pub async fn let_go(executor: impl PgExecutor<'_>, gone: &GoneTasks) -> Result<(
     Ok(())
 }
 
-/// Takes the tasks that their queues let through now, those first that wait longest: at most `limit` of each, and no more than its rate
-/// allows. For the time of the lease nobody else is given them. Replicas that ask at the same time share the queues.
+/// Takes the tasks of these queues that may go now, those first that wait longest: of each at most as many as the caller has room for, and
+/// no more than its rate allows. For the time of the lease nobody else is given them. Replicas that ask at the same time
+/// share the queues.
 pub async fn let_through(
     pool: &PgPool,
     lease_s: f64,
-    limit: i64,
+    rooms: &[(String, i64)],
     burst_s: f64,
-) -> Result<Vec<(SagaId, String)>, sqlx::Error> {
+) -> Result<Vec<(SagaId, String, String)>, sqlx::Error> {
+    let (queues, rooms): (Vec<&str>, Vec<i64>) = rooms.iter().map(|(queue, room)| (queue.as_str(), *room)).unzip();
     let rows = sqlx::query(
-        "with open as materialized (
-             select q.queue, case when q.rate is null then $2::bigint else greatest(0, least($2::bigint, floor(q.rate *
+        "with asked as materialized (
+             select a.queue, a.room from unnest($2::text[], $4::bigint[]) as a(queue, room)
+         ), limited as materialized (
+             select q.queue, least(a.room, case when q.rate is null then a.room else greatest(0, floor(q.rate *
                  extract(epoch from clock_timestamp() - greatest(q.paid_until,
-                     clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate)))))::bigint)) end as room
-             from saga.queues q where not q.paused for update skip locked
+                     clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate))))))::bigint end) as room
+             from saga.queues q join asked a on a.queue = q.queue where not q.paused for update of q skip locked
+         ), open as materialized (
+             select queue, room from limited
+             union all
+             select a.queue, a.room from asked a where not exists (select from saga.queues q where q.queue = a.queue)
          ), due as materialized (
              select first.saga_id, first.step, open.queue from open cross join lateral (
                  select h.saga_id, h.step from saga.held_tasks h
@@ -136,17 +167,18 @@ pub async fn let_through(
          )
          update saga.held_tasks h set due_at = clock_timestamp() + make_interval(secs => $1) from due
          where h.saga_id = due.saga_id and h.step = due.step
-         returning h.saga_id, h.step",
+         returning h.saga_id, h.step, h.queue",
     )
     .bind(lease_s)
-    .bind(limit)
+    .bind(&queues)
     .bind(burst_s)
+    .bind(&rooms)
     .fetch_all(pool)
     .await?;
     rows.iter()
         .map(|row| {
             let saga: Uuid = row.try_get(0)?;
-            Ok((SagaId(saga), row.try_get(1)?))
+            Ok((SagaId(saga), row.try_get(1)?, row.try_get(2)?))
         })
         .collect()
 }

@@ -121,6 +121,18 @@ pub async fn alive(pool: &PgPool, within_s: f64, limit: i64) -> Result<Vec<Worke
     .await
 }
 
+/// What the workers of each queue do at once, by those heard of within so many seconds.
+pub async fn concurrency(pool: &PgPool, within_s: f64) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select q.queue, least(sum(q.concurrency), 1000000)::bigint
+         from saga.workers w cross join lateral jsonb_to_recordset(w.queues) as q(queue text, concurrency bigint)
+         where w.seen_at > now() - make_interval(secs => $1) and q.queue is not null group by q.queue",
+    )
+    .bind(within_s)
+    .fetch_all(pool)
+    .await
+}
+
 /// What an activity of a queue takes and gives, if a worker has said so.
 pub async fn activity(pool: &PgPool, queue: &str, activity: &str) -> Result<Option<AnnouncedActivity>, sqlx::Error> {
     type Row = (

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use orchestrator::EngineOptions;
 use orchestrator::store::{queues, workers};
 use serde_json::json;
 use sqlx::PgPool;
@@ -13,7 +14,7 @@ use workflows::ids::Timestamp;
 use workflows::protocol::{AnnouncedActivity, QueueStanding, WORKERS_TOPIC, WorkerNotice};
 use workflows::state::Status;
 
-use crate::support::{World, definition, deploy, saga, settle, start_all, step, succeed, until};
+use crate::support::{World, definition, deploy, options, saga, settle, start_all, step, succeed, until};
 
 async fn held(pool: &PgPool) -> i64 {
     sqlx::query_scalar("select count(*) from saga.held_tasks")
@@ -106,6 +107,85 @@ async fn a_paused_queue_gets_nothing_until_it_is_resumed() {
     world.audit(&three).await;
     three.shutdown().await;
     four.shutdown().await;
+}
+
+/// A burst for which there is no worker yet: what is sent is bounded, what waits loses no time, and in the end none was tried twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_queue_answers_waits_in_postgres_and_loses_no_attempt() {
+    const SAGAS: usize = 200;
+    const LEAST: usize = 20;
+    const BATCH: usize = 10;
+    let mut world = World::new().await;
+    let pool = world.database.pool.clone();
+    let options = EngineOptions {
+        unanswered_min: LEAST,
+        sagas_per_batch_max: BATCH,
+        ..options()
+    };
+    let (one, two) = (world.engine_with(options.clone()).await, world.engine_with(options).await);
+    deploy(&one, definition("one", json!([step("only")]))).await;
+    until("the other has heard of the workflow", async || {
+        two.definitions().by_name("one", None).await.is_ok()
+    })
+    .await;
+    let mut all = started(&[&one], SAGAS).await;
+    let sent = SAGAS as i64 - held(&pool).await;
+    assert!((LEAST as i64..=(LEAST + 2 * BATCH) as i64).contains(&sent), "{sent} were sent");
+    // Another replica has room of its own, for what the first one holds too: it may die.
+    until("the other replica sends what it has room for", async || {
+        SAGAS as i64 - held(&pool).await == sent + LEAST as i64
+    })
+    .await;
+    one.crash();
+    all.extend(started(&[&two], 1).await);
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let most = Arc::clone(&attempts);
+    world.worker("work", move |task| {
+        most.fetch_max(task.token.attempt as usize, Ordering::SeqCst);
+        succeed(task)
+    });
+    let ends = settle(&two, &all).await;
+    assert_eq!(ends.get(&Status::Completed), Some(&all.len()), "{ends:?}");
+    assert_eq!(held(&pool).await, 0);
+    assert_eq!(attempts.load(Ordering::SeqCst), 1, "somebody lost an attempt");
+    world.audit(&two).await;
+    two.shutdown().await;
+}
+
+/// Workers that are away for longer than tasks have: after the first loss few are tried, until somebody answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_nobody_answers_is_given_a_few_until_somebody_does() {
+    const FULL: usize = 100;
+    const SAGAS: usize = 1_000;
+    let mut world = World::new().await;
+    let pool = world.database.pool.clone();
+    let one = world.engine().await;
+    let mut slow = step("only");
+    slow["attempt_timeout"] = json!("1s");
+    slow["retry"] = json!({"initial": "1h", "max_attempts": 2});
+    deploy(&one, definition("one", json!([slow]))).await;
+    started(&[&one], 10).await;
+    until("their time is up", async || {
+        sqlx::query_scalar::<_, i64>("select count(*) from saga.timers")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+            == 10
+    })
+    .await;
+    // A batch is not cut, so the first fills the queue; of those after it a few go each second.
+    started(&[&one], FULL).await;
+    started(&[&one], SAGAS).await;
+    let waiting = held(&pool).await;
+    assert!(waiting > SAGAS as i64 / 2, "{waiting} wait");
+    world.worker("work", succeed);
+    until("none waits", async || held(&pool).await == 0).await;
+    let untried: i64 = sqlx::query_scalar("select count(*) from saga.sagas where status <> 'completed'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(untried < SAGAS as i64 / 2, "{untried} lost their first attempt");
+    one.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,8 +26,6 @@ use crate::output::Output;
 const BOOKINGS_TOGETHER: usize = 100;
 /// Such requests at once.
 const REQUESTS_AT_ONCE: usize = 4;
-/// Bookings that are not confirmed yet, at most.
-const BOOKINGS_OPEN: usize = 2_000;
 /// How long nothing may move before it is given up: longer than the longest wait between two attempts.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
@@ -43,6 +41,9 @@ pub struct CancellationArgs {
     /// Confirmed bookings of the event.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub bookings: u32,
+    /// Bookings that are begun and not confirmed yet, at most.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub open: u32,
     /// The share of requests for a refund that the payment provider answers with 429.
     #[arg(long, default_value_t = 0.3, value_parser = share)]
     pub rate_limited: f64,
@@ -110,7 +111,7 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
     let engine = HttpClient::new(&format!("http://{}", platform.engine_address()))?;
 
     say(&format!("{} bookings are made", args.bookings));
-    let booked = book(&engine, &pool, &sale, args.bookings).await;
+    let booked = book(&engine, &pool, &sale, args).await;
     booked.with_context(|| format!("making bookings; the ends of the logs:\n{}", platform.log_tails()))?;
     rate_limit(platform.sandbox_address, args.rate_limited).await?;
 
@@ -168,10 +169,10 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
 }
 
 /// Books one seat for each buyer, some thousand at a time: more would wait for their payment for so long that they give up.
-async fn book(engine: &HttpClient, pool: &PgPool, sale: &Sale, bookings: u32) -> anyhow::Result<()> {
-    let requests: Vec<StartRequest> = (0..bookings).map(|rank| start(sale, rank)).collect();
+async fn book(engine: &HttpClient, pool: &PgPool, sale: &Sale, args: &CancellationArgs) -> anyhow::Result<()> {
+    let requests: Vec<StartRequest> = (0..args.bookings).map(|rank| start(sale, rank)).collect();
     let mut booked = 0;
-    for wave in requests.chunks(BOOKINGS_OPEN) {
+    for wave in requests.chunks(args.open as usize) {
         let batches = wave
             .chunks(BOOKINGS_TOGETHER)
             .map(|batch| begin(engine, batch.to_vec()));
