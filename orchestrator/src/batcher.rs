@@ -429,10 +429,12 @@ impl Shell {
         }
         self.count(&after, now);
         self.tell_waiters(&after, now);
+        // What others will move would only be known wrongly here, and whoever waits for it would be told late.
+        let ours = self.publisher.is_answered();
         self.cache.put(
             after
                 .into_iter()
-                .map(|after| (after.saga, (!after.ended).then_some(after.known))),
+                .map(|after| (after.saga, (ours && !after.ended).then_some(after.known))),
         );
         let mut finished = Vec::new();
         for (item, answer) in items.into_iter().zip(answers) {

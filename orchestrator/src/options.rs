@@ -16,10 +16,10 @@ pub const SECOND_LANE_BACKLOG_MIN: usize = 300;
 pub const LANES_MAX: usize = 2;
 /// After a batch of fewer sagas the next begins at once: they are served as they come.
 pub const REST_FROM: usize = 4;
-/// After a batch of so many sagas the next begins at once, and when so many events wait: one orchestrator among 256 sagas gets there by itself.
-pub const REST_ENDS_AT: usize = 64;
+/// After a batch of so many sagas the next begins at once, and when so many events wait: most of 256 sagas, were they all there are.
+pub const REST_ENDS_AT: usize = 200;
 /// The longest rest after a small batch, else as long as that took: five of them are what it may add to a saga of five transitions.
-pub const REST_MAX: Duration = Duration::from_millis(10);
+pub const REST_MAX: Duration = Duration::from_millis(20);
 /// Times a batch is read and applied again because somebody else moved one of its sagas, before it is split.
 pub const STALE_RETRIES_MAX: u32 = 5;
 /// The same for a saga that is alone in its batch: past it something is wrong, and its event is dropped with an error.

@@ -93,15 +93,20 @@ impl Publisher {
 
     /// Where the next batch's messages go.
     pub(crate) fn routing(&self) -> Routing {
-        let reply = self.reply.load(Ordering::Relaxed);
+        let partitions = self.producers.tasks.partitions();
+        let reply = match self.reply.load(Ordering::Relaxed) {
+            // Together at one place, whoever reads there.
+            NOWHERE => (self.instance.as_u128() % u128::from(partitions.max(1))) as u32,
+            reply => reply.unsigned_abs(),
+        };
         Routing {
-            partitions: self.producers.tasks.partitions(),
+            partitions,
             first: self.batches.fetch_add(1, Ordering::Relaxed),
-            reply: u32::try_from(reply).ok(),
+            reply: Some(reply),
         }
     }
 
-    /// These partitions of the results are read here; none: nobody knows.
+    /// These partitions of the results are read here.
     pub(crate) fn reply_among(&self, partitions: &[i32]) {
         let reply = match partitions.len() {
             0 => NOWHERE,
@@ -109,6 +114,11 @@ impl Publisher {
             count => partitions[self.instance.as_u128() as usize % count],
         };
         self.reply.store(reply, Ordering::Relaxed);
+    }
+
+    /// Whether answers come here. With more replicas than partitions, some read none: their sagas are moved by others.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.reply.load(Ordering::Relaxed) != NOWHERE
     }
 
     /// A row of this id is about to be committed.

@@ -94,7 +94,7 @@ async fn create(
         .map(|topic| {
             NewTopic::new(
                 topic,
-                config.partitions as i32,
+                config.partitions_of(topic) as i32,
                 TopicReplication::Fixed(config.replication),
             )
         })
@@ -171,14 +171,14 @@ async fn look(
     let mut missing = Vec::new();
     for topic in topics {
         match present.get(topic.as_str()) {
-            Some(partitions) if partitions.len() >= config.partitions as usize => {
+            Some(partitions) if partitions.len() >= config.partitions_of(topic) as usize => {
                 if partitions.iter().any(|partition| partition.leader() < 0) {
                     missing.push(topic.clone());
                 }
             }
             Some([]) | None => missing.push(topic.clone()),
             Some(partitions) => {
-                let (found, wanted) = (partitions.len(), config.partitions);
+                let (found, wanted) = (partitions.len(), config.partitions_of(topic));
                 return Err(TransportError::Partitions {
                     topic: topic.clone(),
                     found,

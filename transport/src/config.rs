@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
+use workflows::protocol::WORKERS_TOPIC;
 
 /// Partitions of a topic, unless said otherwise.
 const PARTITIONS_DEFAULT: u32 = 10;
@@ -22,12 +23,17 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// Names this client in the broker's logs and metrics.
     pub client_id: String,
-    /// Partitions of every topic. All processes must agree on it, for it chooses a saga's partition.
+    /// Partitions of every topic but the workers' ([`KafkaConfig::partitions_of`]). All processes must agree on it, for it chooses a saga's partition.
     pub partitions: u32,
     /// Copies of every partition of the topics that we create.
     pub replication: i32,
     /// How long a consumer may be busy with what it has before its partitions go to others (`max.poll.interval.ms`); at least six seconds.
     pub busy_max: Duration,
+}
+
+/// A topic's partitions, where there are so many of most.
+pub(crate) fn partitions_of(topic: &str, partitions: u32) -> u32 {
+    if topic == WORKERS_TOPIC { 1 } else { partitions }
 }
 
 impl KafkaConfig {
@@ -40,6 +46,12 @@ impl KafkaConfig {
             replication: 1,
             busy_max: BUSY_MAX,
         }
+    }
+
+    /// A topic's partitions. Workers' signs of life are few, and have one: shared out with the results among the same readers, as
+    /// many as those would leave some of these with no results at all.
+    pub fn partitions_of(&self, topic: &str) -> u32 {
+        partitions_of(topic, self.partitions)
     }
 
     pub(crate) fn client(&self) -> ClientConfig {

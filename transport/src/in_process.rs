@@ -16,7 +16,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use crate::config::{KafkaConfig, QuietContext};
+use crate::config::{KafkaConfig, QuietContext, partitions_of};
 use crate::error::TransportError;
 use crate::producer::{Outgoing, Producer};
 
@@ -175,14 +175,13 @@ pub(crate) async fn request_topics(config: &KafkaConfig, topics: &[String]) -> R
 struct Owner {
     cluster: MockCluster<'static, DefaultProducerContext>,
     wishes: BaseConsumer<QuietContext>,
-    partitions: i32,
+    partitions: u32,
     may_rest: bool,
     resting: bool,
 }
 
 impl Owner {
     fn start(partitions: u32) -> Result<Self, KafkaError> {
-        let partitions = partitions as i32;
         let cluster = MockCluster::new(1)?;
         cluster.create_topic(WISHES_TOPIC, 1, 1)?;
         let wishes: BaseConsumer<QuietContext> = ClientConfig::new()
@@ -252,7 +251,7 @@ impl Owner {
     }
 
     fn create(&self, topic: &str) -> Result<(), KafkaError> {
-        match self.cluster.create_topic(topic, self.partitions, 1) {
+        match self.cluster.create_topic(topic, partitions_of(topic, self.partitions) as i32, 1) {
             Err(KafkaError::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
             outcome => outcome,
         }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::message;
@@ -11,9 +12,10 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use rdkafka::Message;
 use tokio::time::timeout;
 use transport::{
-    BrokerKind, GroupAsker, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets,
+    Assignment, BrokerKind, GroupAsker, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets,
     ensure_topics,
 };
+use workflows::protocol::{RESULTS_TOPIC, WORKERS_TOPIC};
 
 const TOPIC: &str = "sagaline.tasks.test";
 
@@ -189,4 +191,42 @@ async fn a_broker_may_rest_and_wakes_when_something_is_sent() {
         }
     };
     timeout(Duration::from_secs(30), wakes).await.expect("it never wakes");
+}
+
+/// However many orchestrators there are: results come to all of them, as evenly as they can be shared out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_are_shared_out_evenly_whatever_else_is_read_beside_them() {
+    let broker = InProcessBroker::start(10).unwrap();
+    let config = broker.config("test");
+    let topics = [RESULTS_TOPIC, WORKERS_TOPIC];
+    ensure_topics(&config, &topics.map(str::to_owned)).await.unwrap();
+    let mut members = Vec::new();
+    for count in 1..=4 {
+        let member = Arc::new(GroupConsumer::new(&config, BrokerKind::InProcess, "group", &topics).unwrap());
+        let reads = Arc::clone(&member);
+        tokio::spawn(async move {
+            loop {
+                // Rebalances happen in here.
+                let _ = reads.recv().await;
+            }
+        });
+        members.push(member.assignment());
+        let shared_out = async {
+            loop {
+                let of_results = |member: &tokio::sync::watch::Receiver<Assignment>| {
+                    let ours = member.borrow();
+                    ours.partitions.iter().filter(|(topic, _)| topic == RESULTS_TOPIC).count()
+                };
+                let shares: Vec<usize> = members.iter().map(of_results).collect();
+                // One of them reads the workers' topic instead of one more of these.
+                if shares.iter().sum::<usize>() == 10 && shares.iter().all(|share| share + 1 >= 10 / count) {
+                    return;
+                }
+                let changes = members.iter_mut().map(|member| Box::pin(member.changed()));
+                futures::future::select_all(changes).await.0.unwrap();
+            }
+        };
+        let in_time = timeout(Duration::from_secs(60), shared_out).await;
+        assert!(in_time.is_ok(), "{count} members don't have their shares");
+    }
 }

@@ -101,10 +101,10 @@ async fn send(notice: &mut WorkerNotice, options: &WorkerOptions, in_hand: &InHa
         notice.activities = Vec::new();
         payload = serde_json::to_vec(&notice).expect("a notice is plain data");
     }
-    let partition = notice.worker.as_u128() % u128::from(producer.partitions().max(1));
     let message = Outgoing {
         topic: WORKERS_TOPIC.to_owned(),
-        partition: partition as i32,
+        // It has but this one.
+        partition: 0,
         key: None,
         headers: Vec::new(),
         payload,
