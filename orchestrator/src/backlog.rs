@@ -34,6 +34,27 @@ impl Sent {
     }
 }
 
+/// How many more tasks a batch may send to each queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rooms {
+    known: HashMap<String, usize>,
+    /// A queue that was never sent anything.
+    other: usize,
+}
+
+impl Rooms {
+    /// Whether this queue takes one more.
+    pub(crate) fn take(&mut self, queue: &str) -> bool {
+        let room = match self.known.get_mut(queue) {
+            Some(room) => room,
+            None => self.known.entry(queue.to_owned()).or_insert(self.other),
+        };
+        let takes = *room > 0;
+        *room = room.saturating_sub(1);
+        takes
+    }
+}
+
 /// What is unanswered.
 pub(crate) struct Backlog {
     /// What a queue may have, at least, while none of its tasks runs out of time.
@@ -165,6 +186,21 @@ impl Backlog {
             limit: queue.limit(self.least, now.0),
             unanswered: queue.unanswered,
             late: queue.late_ms.is_some_and(|at| now.0 - at < LATE_FOR.as_millis() as i64),
+        }
+    }
+
+    /// How much room there is in each queue.
+    pub(crate) fn rooms(&self, now: Timestamp) -> Rooms {
+        let mut inner = self.lock();
+        inner.expire(now.0);
+        let Inner { queues, places, .. } = &mut *inner;
+        let room = |(name, place): (&String, &usize)| {
+            let queue = &mut queues[*place];
+            (name.clone(), queue.limit(self.least, now.0).saturating_sub(queue.unanswered))
+        };
+        Rooms {
+            known: places.iter().map(room).collect(),
+            other: self.least,
         }
     }
 

@@ -233,6 +233,7 @@ impl Shell {
                 routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
                 gated: &gated,
+                rooms: self.backlog.rooms(now),
             };
             let mut plan = plan(items, &lookups, &around);
             if !plan.recheck.is_empty() {

@@ -15,7 +15,7 @@ use workflows::protocol::trace_id;
 use workflows::state::{NodeIndex, State, Status};
 use workflows::{Refused, Transition};
 
-use crate::backlog::Sent;
+use crate::backlog::{Rooms, Sent};
 use crate::cache::{KnownSaga, SagaMeta};
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
@@ -44,6 +44,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) event_source: &'a str,
     /// Queues whose tasks are held until they are let through.
     pub(crate) gated: &'a HashSet<String>,
+    /// What the others take before theirs are, too.
+    pub(crate) rooms: Rooms,
 }
 
 /// What came of one item.
@@ -97,6 +99,7 @@ pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>)
         signals: HashSet::new(),
         transitions: HashMap::new(),
         sent: Sent::default(),
+        rooms: around.rooms.clone(),
     };
     for group in places.chunk_by(|a, b| a.0 == b.0) {
         planner.saga(group[0].0, group.iter().map(|(_, index)| (*index, &items[*index])));
@@ -119,6 +122,7 @@ struct Planner<'a> {
     signals: HashSet<(SagaId, String)>,
     transitions: HashMap<(i64, &'static str), (Arc<Deployed>, u64)>,
     sent: Sent,
+    rooms: Rooms,
 }
 
 /// A saga while its items are applied.
@@ -400,16 +404,23 @@ impl<'a> Planner<'a> {
         self.record(saga, definition, &event, held)
     }
 
-    /// Takes the tasks for gated queues out; gives their steps. What a queue has just let through goes, and so does what is sent again.
-    fn hold_back(&self, event: &Event, transition: &mut Transition, held: &mut Vec<(String, String)>) -> Vec<String> {
-        let gated = self.around.gated;
-        if gated.is_empty() || matches!(event, Event::Redispatch {}) {
+    /// Takes the tasks for gated and full queues out; gives their steps. What a queue has just let through goes, and so does what is sent again.
+    fn hold_back(
+        &mut self,
+        event: &Event,
+        transition: &mut Transition,
+        held: &mut Vec<(String, String)>,
+    ) -> Vec<String> {
+        if matches!(event, Event::Redispatch {}) {
             return Vec::new();
         }
+        let (gated, rooms) = (self.around.gated, &mut self.rooms);
         let released = released_step(event);
         let mut steps = Vec::new();
         transition.effects.retain(|effect| match effect {
-            Effect::Dispatch { queue, task } if gated.contains(queue) && released != Some(task.token.step.as_str()) => {
+            Effect::Dispatch { queue, task }
+                if released != Some(task.token.step.as_str()) && (gated.contains(queue) || !rooms.take(queue)) =>
+            {
                 steps.push(task.token.step.clone());
                 held.push((task.token.step.clone(), queue.clone()));
                 false

@@ -64,6 +64,16 @@ fn a_queue_is_full_at_its_limit_and_has_room_again_as_soon_as_tasks_are_answered
 }
 
 #[test]
+fn a_batch_takes_no_more_than_there_is_room_for() {
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    send(&backlog, 0..UNANSWERED_MIN as u128 - 2, 0);
+    let mut rooms = backlog.rooms(Timestamp(0));
+    let taken = |rooms: &mut Rooms, queue| (0..2 * UNANSWERED_MIN).filter(|_| rooms.take(queue)).count();
+    assert_eq!(taken(&mut rooms, "payments"), 2);
+    assert_eq!(taken(&mut rooms, "seats"), UNANSWERED_MIN);
+}
+
+#[test]
 fn what_is_sent_or_answered_twice_counts_once() {
     let backlog = Backlog::new(UNANSWERED_MIN);
     send(&backlog, 0..10, 0);

@@ -130,7 +130,8 @@ async fn more_than_a_queue_answers_waits_in_postgres_and_loses_no_attempt() {
     .await;
     let mut all = started(&[&one], SAGAS).await;
     let sent = SAGAS as i64 - held(&pool).await;
-    assert!((LEAST as i64..=(LEAST + 2 * BATCH) as i64).contains(&sent), "{sent} were sent");
+    // Two batches at a time may see the same room.
+    assert!((LEAST as i64..=(LEAST + BATCH) as i64).contains(&sent), "{sent} were sent");
     // Another replica has room of its own, for what the first one holds too: it may die.
     until("the other replica sends what it has room for", async || {
         SAGAS as i64 - held(&pool).await == sent + LEAST as i64
@@ -155,7 +156,6 @@ async fn more_than_a_queue_answers_waits_in_postgres_and_loses_no_attempt() {
 /// Workers that are away for longer than tasks have: after the first loss few are tried, until somebody answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_nobody_answers_is_given_a_few_until_somebody_does() {
-    const FULL: usize = 100;
     const SAGAS: usize = 1_000;
     let mut world = World::new().await;
     let pool = world.database.pool.clone();
@@ -173,11 +173,10 @@ async fn a_queue_that_nobody_answers_is_given_a_few_until_somebody_does() {
             == 10
     })
     .await;
-    // A batch is not cut, so the first fills the queue; of those after it a few go each second.
-    started(&[&one], FULL).await;
+    // Of these a few go each second.
     started(&[&one], SAGAS).await;
     let waiting = held(&pool).await;
-    assert!(waiting > SAGAS as i64 / 2, "{waiting} wait");
+    assert!(waiting > SAGAS as i64 * 3 / 4, "{waiting} wait");
     world.worker("work", succeed);
     until("none waits", async || held(&pool).await == 0).await;
     let untried: i64 = sqlx::query_scalar("select count(*) from saga.sagas where status <> 'completed'")
