@@ -29,6 +29,8 @@ const FETCH_WAIT: Duration = Duration::from_millis(500);
 const FETCH_WAIT_IN_PROCESS: Duration = Duration::from_millis(5);
 /// Kilobytes that are fetched ahead, at most: what waits here is memory, and is fetched again after a crash.
 const PREFETCH_KILOBYTES_MAX: usize = 16 * 1_024;
+/// How long the first commit after a rest may take: it only decides what a crash repeats.
+const COMMIT_IDLE: Duration = Duration::from_secs(1);
 /// How long leaving the group may take before it is left to the session timeout.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,6 +155,14 @@ impl GroupConsumer {
             && let Err(error) = self.inner.commit(&offsets, CommitMode::Async)
         {
             self.context().commit_callback(Err(error), &offsets);
+        }
+    }
+
+    /// The same at each of these ticks, which come seldom while nothing is in hand.
+    pub fn commit_at(&self, ticks: &mut tokio::time::Interval) {
+        self.commit();
+        if self.open_messages() == 0 {
+            ticks.reset_after(COMMIT_IDLE);
         }
     }
 

@@ -133,7 +133,7 @@ impl QueueLoop {
                 biased;
                 () = shutdown.cancelled() => {}
                 // Before the messages, which may never end.
-                _ = ticks.tick() => self.tick(&consumer),
+                _ = ticks.tick() => self.tick(&consumer, &mut ticks),
                 Some(tickets) = self.unacknowledged.next() => self.acknowledged(&consumer, &tickets),
                 _ = self.reported.recv_many(&mut reports, REPORTS_PER_TURN) => self.handle(&mut reports),
                 () = sleep_until(gathered_at), if gathered_at.is_some() => {}
@@ -371,11 +371,13 @@ impl QueueLoop {
         consumer.complete_parts(tickets.iter().map(|ticket| (*ticket, 1)));
     }
 
-    fn tick(&mut self, consumer: &GroupConsumer) {
-        consumer.commit();
+    fn tick(&mut self, consumer: &GroupConsumer, ticks: &mut tokio::time::Interval) {
         self.outstanding_gauge.set(self.outstanding as f64);
         self.in_hand.store(self.outstanding as u64, Ordering::Relaxed);
         let assigned = consumer.assignment().borrow().generation > 0;
+        if assigned {
+            consumer.commit_at(ticks);
+        }
         self.options.readiness.set(&self.queue, assigned);
     }
 
