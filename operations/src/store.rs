@@ -279,7 +279,10 @@ pub async fn held_back(pool: &PgPool, queues: &[&str]) -> Result<BTreeMap<String
     .bind(HELD_MAX)
     .fetch_all(pool)
     .await?;
-    Ok(rows.into_iter().map(|(queue, tasks)| (queue, tasks.unsigned_abs())).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(queue, tasks)| (queue, tasks.unsigned_abs()))
+        .collect())
 }
 
 /// How long ago the oldest saga began that waits for an operator, in seconds.

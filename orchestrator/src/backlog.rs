@@ -2,20 +2,26 @@
 //!
 //! A task's time runs from its sending. Sent to a queue whose workers don't keep up, it would wait on the broker until nobody waits for
 //! it any more, and its saga would lose one attempt after another at a step that was never begun. So a queue is given what
-//! its workers answer in [`AHEAD`], and at least [`crate::options::UNANSWERED_MIN`]; the rest waits in Postgres, where no deadline runs. Once a task of a
-//! queue has run out of time, that least is what its workers say they do at once, twice, or [`UNANSWERED_LATE_MIN`]: a few
-//! to be tried, so that it is seen when somebody answers again.
+//! its workers answer in [`AHEAD`], twice what they say they do at once, and at least [`crate::options::UNANSWERED_MIN`]; the rest waits in
+//! Postgres, where no deadline runs. Once tasks of a queue have run out of time, and as long as any wait, that least is
+//! [`UNANSWERED_LATE_MIN`]: a few to be tried, so that it is seen when somebody answers again.
+//!
+//! Only what this replica sends and is answered to is counted. Where answers come to others, because workers send them anywhere or because it
+//! reads none, there is no limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use workflows::ids::Timestamp;
 use workflows::protocol::{Outcome, Task, TaskResult, Token};
 
-use crate::options::{AHEAD, LATE_FOR, UNANSWERED_LATE_MIN};
+use crate::options::{
+    AHEAD, ANSWER_LATE, LATE_FOR, LATE_TASKS_MIN, STRANGE_SHARE, UNANSWERED_KNOWN_MAX, UNANSWERED_LATE_MIN,
+};
 
-/// The seconds whose answers are known; the best of them counts.
+/// The seconds of which is remembered what happened.
 const SECONDS: usize = 5;
 /// How often tasks that ran out of time are looked for.
 const LOOK_MS: i64 = 500;
@@ -55,6 +61,15 @@ impl Rooms {
     }
 }
 
+/// A task that is on its way from its queue's row to its batch.
+pub(crate) struct Underway(Arc<AtomicUsize>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What is unanswered.
 pub(crate) struct Backlog {
     /// What a queue may have, at least, while none of its tasks runs out of time.
@@ -68,6 +83,9 @@ struct Inner {
     queues: Vec<Queue>,
     places: HashMap<String, usize>,
     looked_ms: i64,
+    /// Answers to tasks that were sent here, and to others.
+    own: Recent,
+    strange: Recent,
 }
 
 struct Unanswered {
@@ -77,52 +95,64 @@ struct Unanswered {
     time_ms: i64,
 }
 
+/// A count by second, the newest first.
+#[derive(Default)]
+struct Recent {
+    counts: [usize; SECONDS],
+    second: i64,
+}
+
+impl Recent {
+    fn at(&mut self, now_ms: i64) -> &mut [usize; SECONDS] {
+        let passed = usize::try_from((now_ms / 1_000 - self.second).max(0)).unwrap_or(SECONDS);
+        self.second = self.second.max(now_ms / 1_000);
+        self.counts.rotate_right(passed.min(SECONDS) % SECONDS);
+        self.counts[..passed.min(SECONDS)].fill(0);
+        &mut self.counts
+    }
+
+    fn add(&mut self, now_ms: i64) {
+        self.at(now_ms)[0] += 1;
+    }
+
+    fn sum(&mut self, now_ms: i64) -> usize {
+        self.at(now_ms).iter().sum()
+    }
+
+    fn best(&mut self, now_ms: i64) -> usize {
+        self.at(now_ms).iter().copied().max().unwrap_or_default()
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     unanswered: usize,
-    /// Answers by second, the newest first.
-    answers: [usize; SECONDS],
-    second: i64,
+    underway: Arc<AtomicUsize>,
+    answers: Recent,
+    lost: Recent,
     late_ms: Option<i64>,
     /// What its workers do at once, as they say.
     concurrency: usize,
 }
 
 impl Queue {
-    fn at(&mut self, now_ms: i64) {
-        let passed = usize::try_from((now_ms / 1_000 - self.second).max(0)).unwrap_or(SECONDS);
-        self.second = self.second.max(now_ms / 1_000);
-        self.answers.rotate_right(passed.min(SECONDS) % SECONDS);
-        self.answers[..passed.min(SECONDS)].fill(0);
+    fn is_late(&self, now_ms: i64) -> bool {
+        self.late_ms.is_some_and(|at| now_ms - at < LATE_FOR.as_millis() as i64)
     }
 
     fn limit(&mut self, least: usize, now_ms: i64) -> usize {
-        self.at(now_ms);
-        let late = self
-            .late_ms
-            .is_some_and(|at| now_ms - at < LATE_FOR.as_millis() as i64);
-        let least = if late {
-            UNANSWERED_LATE_MIN.max(2 * self.concurrency).min(least)
+        let least = if self.is_late(now_ms) {
+            UNANSWERED_LATE_MIN.min(least)
         } else {
             least
         };
-        let best = self.answers.iter().copied().max().unwrap_or_default();
-        least.max(best * AHEAD.as_secs() as usize)
+        let ahead = self.answers.best(now_ms) * AHEAD.as_secs() as usize;
+        least.max(2 * self.concurrency).max(ahead)
     }
-}
 
-/// How a queue stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
-    pub(crate) unanswered: usize,
-    pub(crate) limit: usize,
-    pub(crate) late: bool,
-}
-
-impl Room {
-    /// How many more tasks it may be sent.
-    pub(crate) fn left(self) -> usize {
-        self.limit.saturating_sub(self.unanswered)
+    fn left(&mut self, least: usize, now_ms: i64) -> usize {
+        let taken = self.unanswered + self.underway.load(Ordering::Relaxed);
+        self.limit(least, now_ms).saturating_sub(taken)
     }
 }
 
@@ -139,6 +169,9 @@ impl Backlog {
         for (queue, tasks) in sent.0 {
             let place = inner.place(&queue);
             for (task, deadline) in tasks {
+                if inner.tasks.len() >= UNANSWERED_KNOWN_MAX {
+                    break;
+                }
                 let unanswered = Unanswered {
                     queue: place,
                     deadline_ms: deadline.0,
@@ -149,59 +182,94 @@ impl Backlog {
                     inner.queues[place].unanswered += 1;
                 }
             }
-            let queue_now = &mut inner.queues[place];
-            if queue_now.unanswered >= queue_now.limit(self.least, now.0) {
+            if inner.counts(now.0) && inner.queues[place].left(self.least, now.0) == 0 {
                 full.push(queue);
             }
         }
-        inner.expire(now.0);
         full
     }
 
-    /// A worker's answers.
+    /// A worker's answers, each as soon as it is here: what comes of it may need the room.
     pub(crate) fn answered<'a>(&self, results: impl Iterator<Item = &'a TaskResult>, now: Timestamp) {
         let mut inner = self.lock();
+        let Inner {
+            tasks,
+            queues,
+            own,
+            strange,
+            ..
+        } = &mut *inner;
         for result in results {
             let key = name(&result.token);
             if matches!(result.outcome, Outcome::Heartbeat {}) {
-                if let Some(task) = inner.tasks.get_mut(&key) {
+                if let Some(task) = tasks.get_mut(&key) {
                     task.deadline_ms = task.deadline_ms.max(now.0 + task.time_ms);
                 }
-            } else if let Some(task) = inner.tasks.remove(&key) {
-                let queue = &mut inner.queues[task.queue];
-                queue.unanswered -= 1;
-                queue.at(now.0);
-                queue.answers[0] += 1;
+            } else if let Some(task) = tasks.remove(&key) {
+                let queue = &mut queues[task.queue];
+                queue.unanswered = queue.unanswered.saturating_sub(1);
+                queue.answers.add(now.0);
+                own.add(now.0);
+            } else {
+                strange.add(now.0);
             }
         }
     }
 
-    /// How a queue stands.
-    pub(crate) fn room(&self, queue: &str, now: Timestamp) -> Room {
+    /// Answers to what was sent before may come to others from now on.
+    pub(crate) fn forget(&self) {
+        let mut inner = self.lock();
+        inner.tasks.clear();
+        inner.queues.iter_mut().for_each(|queue| queue.unanswered = 0);
+    }
+
+    /// How many more tasks this queue takes, for which some wait.
+    pub(crate) fn room_for_held(&self, queue: &str, now: Timestamp) -> usize {
+        let mut inner = self.lock();
+        inner.expire(now.0);
+        let (place, counts) = (inner.place(queue), inner.counts(now.0));
+        let queue = &mut inner.queues[place];
+        // Not before the last is gone: else as many as ever would be sent, and run out of time again.
+        if queue.is_late(now.0) {
+            queue.late_ms = Some(now.0);
+        }
+        if counts {
+            queue.left(self.least, now.0)
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// Whether a queue for which none wait takes more tasks.
+    pub(crate) fn has_room(&self, queue: &str, now: Timestamp) -> bool {
         let mut inner = self.lock();
         inner.expire(now.0);
         let place = inner.place(queue);
-        let queue = &mut inner.queues[place];
-        Room {
-            limit: queue.limit(self.least, now.0),
-            unanswered: queue.unanswered,
-            late: queue.late_ms.is_some_and(|at| now.0 - at < LATE_FOR.as_millis() as i64),
-        }
+        !inner.counts(now.0) || inner.queues[place].left(self.least, now.0) > 0
     }
 
     /// How much room there is in each queue.
     pub(crate) fn rooms(&self, now: Timestamp) -> Rooms {
         let mut inner = self.lock();
         inner.expire(now.0);
+        if !inner.counts(now.0) {
+            return Rooms::unlimited();
+        }
         let Inner { queues, places, .. } = &mut *inner;
-        let room = |(name, place): (&String, &usize)| {
-            let queue = &mut queues[*place];
-            (name.clone(), queue.limit(self.least, now.0).saturating_sub(queue.unanswered))
-        };
+        let room = |(name, place): (&String, &usize)| (name.clone(), queues[*place].left(self.least, now.0));
         Rooms {
             known: places.iter().map(room).collect(),
             other: self.least,
         }
+    }
+
+    /// A task of this queue is let through.
+    pub(crate) fn underway(&self, queue: &str) -> Underway {
+        let mut inner = self.lock();
+        let place = inner.place(queue);
+        let underway = Arc::clone(&inner.queues[place].underway);
+        underway.fetch_add(1, Ordering::Relaxed);
+        Underway(underway)
     }
 
     /// What queues' workers do at once; none is known of the others.
@@ -232,6 +300,16 @@ impl Backlog {
     }
 }
 
+impl Rooms {
+    /// Takes whatever comes.
+    pub(crate) fn unlimited() -> Rooms {
+        Rooms {
+            known: HashMap::new(),
+            other: usize::MAX,
+        }
+    }
+}
+
 impl Inner {
     fn place(&mut self, queue: &str) -> usize {
         if let Some(place) = self.places.get(queue) {
@@ -242,6 +320,12 @@ impl Inner {
         self.queues.len() - 1
     }
 
+    /// Whether what is counted says anything: answers to what was sent here come here.
+    fn counts(&mut self, now_ms: i64) -> bool {
+        let (own, strange) = (self.own.sum(now_ms), self.strange.sum(now_ms));
+        strange * STRANGE_SHARE <= own + strange && self.tasks.len() < UNANSWERED_KNOWN_MAX
+    }
+
     /// Forgets tasks that nobody waits for any more.
     fn expire(&mut self, now_ms: i64) {
         if now_ms - self.looked_ms < LOOK_MS {
@@ -249,14 +333,23 @@ impl Inner {
         }
         self.looked_ms = now_ms;
         let Inner { tasks, queues, .. } = self;
+        let late_ms = ANSWER_LATE.as_millis() as i64;
         tasks.retain(|_, task| {
-            let waits = task.deadline_ms > now_ms;
+            let waits = task.deadline_ms.saturating_add(late_ms) > now_ms;
             if !waits {
-                queues[task.queue].unanswered -= 1;
-                queues[task.queue].late_ms = Some(now_ms);
+                let queue = &mut queues[task.queue];
+                queue.unanswered = queue.unanswered.saturating_sub(1);
+                queue.lost.add(now_ms);
             }
             waits
         });
+        for queue in queues {
+            // A provider that hangs now and then is no queue that nobody gets to.
+            let (lost, answers) = (queue.lost.sum(now_ms), queue.answers.sum(now_ms));
+            if lost >= LATE_TASKS_MIN && lost * 20 >= answers {
+                queue.late_ms = Some(now_ms);
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use workflows::ids::{SagaId, Timestamp};
 use workflows::protocol::TaskResult;
 use workflows::state::{State, Status};
 
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Rooms};
 use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
 use crate::counts::{Counts, Tally};
@@ -176,6 +176,9 @@ enum Carried {
 
 /// Carries out a batch; one that can't be done as a whole is split until what spoils it is alone.
 async fn carry_out(shell: Arc<Shell>, items: Vec<Item>) {
+    shell
+        .backlog
+        .answered(items.iter().filter_map(answered), shell.clock.now());
     let mut todo = vec![items];
     while let Some(mut items) = todo.pop() {
         match shell.commit(&items).await {
@@ -233,7 +236,11 @@ impl Shell {
                 routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
                 gated: &gated,
-                rooms: self.backlog.rooms(now),
+                rooms: if self.publisher.is_never_answered() {
+                    Rooms::unlimited()
+                } else {
+                    self.backlog.rooms(now)
+                },
             };
             let mut plan = plan(items, &lookups, &around);
             if !plan.recheck.is_empty() {
@@ -410,10 +417,13 @@ impl Shell {
             tasks,
             facts,
             sent,
+            short,
             recheck: _,
         } = plan;
-        self.backlog.answered(items.iter().filter_map(answered), now);
-        self.gates.fill(self.backlog.sent(sent, now));
+        if !self.publisher.is_never_answered() {
+            self.gates.fill(self.backlog.sent(sent, now));
+        }
+        self.gates.fill(short);
         if let Some(row) = write.outbox {
             match self.options.failpoint {
                 Failpoint::None => self.publisher.publish(row.id, outgoing),

@@ -6,7 +6,6 @@
 //! over all replicas. The hot path reads nothing: it looks into a set in memory that is at most a second old.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +13,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use workflows::event::Event;
 
-use crate::backlog::Room;
 use crate::batcher::Shell;
 use crate::inbound::{EventItem, Item, Source};
 use crate::options::{
-    CONCURRENCY_LOOK, FULL_TOLD, HELD_TASK_LEASE, NOTICE_AGE_MAX, QUEUE_BURST, QUEUE_LOOK, QUEUE_TICK, TASKS_LET_THROUGH_MAX,
+    CONCURRENCY_LOOK, FULL_TOLD, HELD_TASK_LEASE, NOTICE_AGE_MAX, QUEUE_BURST, QUEUE_LOOK, QUEUE_TICK,
+    TASKS_LET_THROUGH_MAX,
 };
 use crate::store;
 use crate::store::queues::Standing;
@@ -29,8 +28,6 @@ pub(crate) struct Gates {
     inner: Mutex<Inner>,
     /// A queue has become full.
     filled: Notify,
-    /// Tasks that were let through and are on their way to their batch.
-    underway: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -54,15 +51,6 @@ impl Inner {
     }
 }
 
-/// A task that is on its way from its queue's row to its batch.
-pub(crate) struct Underway(Arc<AtomicUsize>);
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Gates {
     /// The queues whose tasks are held.
     pub(crate) fn closed(&self) -> Arc<HashSet<String>> {
@@ -81,24 +69,31 @@ impl Gates {
     }
 
     /// Queues that have as many unanswered tasks as they may have.
-    pub(crate) fn fill(&self, queues: Vec<String>) {
-        if queues.is_empty() {
+    pub(crate) fn fill(&self, queues: impl IntoIterator<Item = String>) {
+        let mut queues = queues.into_iter().peekable();
+        if queues.peek().is_none() {
             return;
         }
         let mut inner = self.lock();
+        let full_before = inner.full.len();
         for queue in queues {
             if inner.full.contains(&queue) {
                 continue;
             }
             metrics::counter!("sagaline_queue_full_total", "queue" => queue.clone()).increment(1);
             if inner.told.get(&queue).is_none_or(|told| told.elapsed() > FULL_TOLD) {
-                tracing::warn!(queue, "its workers don't keep up: further tasks wait until some are answered");
+                tracing::warn!(
+                    queue,
+                    "its workers don't keep up: further tasks wait until some are answered"
+                );
                 inner.told.insert(queue.clone(), Instant::now());
             }
             inner.full.insert(queue);
         }
-        inner.close();
-        self.filled.notify_one();
+        if inner.full.len() > full_before {
+            inner.close();
+            self.filled.notify_one();
+        }
     }
 
     fn open(&self, queue: &str) {
@@ -110,11 +105,6 @@ impl Gates {
 
     fn full(&self) -> Vec<String> {
         self.lock().full.iter().cloned().collect()
-    }
-
-    fn underway(&self) -> Underway {
-        self.underway.fetch_add(1, Ordering::Relaxed);
-        Underway(Arc::clone(&self.underway))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -144,30 +134,37 @@ pub(crate) async fn keep(shell: Arc<Shell>, inbound: mpsc::Sender<Item>, stop: C
 }
 
 /// Gives how long to wait before the next turn.
-async fn turn(shell: &Shell, inbound: &mpsc::Sender<Item>, asked: &mut Option<Instant>) -> Result<Duration, sqlx::Error> {
+async fn turn(
+    shell: &Shell,
+    inbound: &mpsc::Sender<Item>,
+    asked: &mut Option<Instant>,
+) -> Result<Duration, sqlx::Error> {
     let queues = store::queues::standing(&shell.pool).await?;
     shell.gates.set(&queues);
-    let now = shell.clock.now();
-    let underway = shell.gates.underway.load(Ordering::Relaxed);
-    let mut rooms = Vec::new();
-    let mut late = false;
-    for queue in queues.iter().filter(|queue| queue.held && !queue.paused) {
-        let room = shell.backlog.room(&queue.queue, now);
-        late |= room.late;
-        rooms.push((queue.queue.clone(), may_go(room, underway)));
-    }
-    // Nothing waits for them any more.
-    for full in shell.gates.full() {
-        if !queues.iter().any(|queue| queue.held && queue.queue == full) && shell.backlog.room(&full, now).left() > 0 {
-            shell.gates.open(&full);
-        }
-    }
-    shell.backlog.report(now);
-    if late && asked.is_none_or(|at: Instant| at.elapsed() > CONCURRENCY_LOOK) {
+    let held = || queues.iter().filter(|queue| queue.held && !queue.paused);
+    if held().next().is_some() && asked.is_none_or(|at: Instant| at.elapsed() > CONCURRENCY_LOOK) {
         *asked = Some(Instant::now());
         let alive = store::workers::concurrency(&shell.pool, NOTICE_AGE_MAX.as_secs_f64()).await?;
         shell.backlog.set_concurrency(alive);
     }
+    let now = shell.clock.now();
+    // Nothing waits for them any more.
+    for full in shell.gates.full() {
+        if !queues.iter().any(|queue| queue.held && queue.queue == full) && shell.backlog.has_room(&full, now) {
+            shell.gates.open(&full);
+        }
+    }
+    shell.backlog.report(now);
+    let room = |queue: &Standing| shell.backlog.room_for_held(&queue.queue, now);
+    let room = |queue: &Standing| {
+        (
+            queue.queue.clone(),
+            i64::try_from(room(queue))
+                .unwrap_or(i64::MAX)
+                .min(TASKS_LET_THROUGH_MAX),
+        )
+    };
+    let mut rooms: Vec<(String, i64)> = held().map(room).collect();
     rooms.retain(|(_, room)| *room > 0);
     let mut more = false;
     if !rooms.is_empty() {
@@ -181,19 +178,21 @@ async fn turn(shell: &Shell, inbound: &mpsc::Sender<Item>, asked: &mut Option<In
                 shell.gates.open(queue);
             }
         }
-        for (saga, step, _) in free {
+        for (saga, step, queue) in free {
             let bytes = 64 + step.len();
             let item = EventItem {
                 saga,
                 event: Event::Release { step },
-                source: Source::Queue(shell.gates.underway()),
+                source: Source::Queue(shell.backlog.underway(&queue)),
                 bytes,
             };
             // The batcher closes the channel only when the engine stops; then nothing more is to be done.
             let _ = inbound.send(Item::Event(item)).await;
         }
     }
-    let limited = queues.iter().any(|queue| !queue.paused && (queue.held || queue.rate.is_some()));
+    let limited = queues
+        .iter()
+        .any(|queue| !queue.paused && (queue.held || queue.rate.is_some()));
     Ok(if more {
         Duration::ZERO
     } else if limited || !shell.gates.full().is_empty() {
@@ -201,9 +200,4 @@ async fn turn(shell: &Shell, inbound: &mpsc::Sender<Item>, asked: &mut Option<In
     } else {
         QUEUE_LOOK
     })
-}
-
-/// How many held tasks a queue is given at once, some being under way to their batch already.
-fn may_go(room: Room, underway: usize) -> i64 {
-    (room.left().saturating_sub(underway) as i64).min(TASKS_LET_THROUGH_MAX)
 }

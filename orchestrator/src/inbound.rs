@@ -9,9 +9,9 @@ use transport::{GroupConsumer, Ticket};
 use workflows::event::Event;
 use workflows::ids::SagaId;
 
+use crate::backlog::Underway;
 use crate::definition_cache::Deployed;
 use crate::error::EngineError;
-use crate::gates::Underway;
 use crate::requests::{Applied, SignalReceipt, StartedSaga};
 
 /// Something that is to happen to a saga.

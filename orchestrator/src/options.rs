@@ -54,16 +54,24 @@ pub const TASKS_LET_THROUGH_MAX: i64 = 500;
 pub const HELD_TASK_LEASE: Duration = Duration::from_secs(15);
 /// A queue's unanswered tasks that one replica lets there be, at least, as long as none runs out of time.
 pub const UNANSWERED_MIN: usize = 1_000;
-/// The same once one has run out of time, unless its workers say that they do more at once.
+/// The same once some have run out of time, until none waits any more.
 pub const UNANSWERED_LATE_MIN: usize = 64;
-/// A queue is given so much more than that as its workers answer in this time: well below any step's own.
+/// A queue is given so much as its workers answer in this time, if that is more: well below any step's own.
 pub const AHEAD: Duration = Duration::from_secs(3);
+/// How late an answer may come and be counted: workers answer at the deadline, or a second later.
+pub const ANSWER_LATE: Duration = Duration::from_secs(3);
+/// So many tasks that ran out of time in five seconds, and more than one in twenty, make a queue late.
+pub const LATE_TASKS_MIN: usize = 5;
+/// With more than one in so many answers to tasks that another replica sent, what is counted here says nothing.
+pub const STRANGE_SHARE: usize = 10;
+/// Tasks that are remembered until they are answered; past it nothing is limited.
+pub const UNANSWERED_KNOWN_MAX: usize = 200_000;
+/// How often workers are asked what they do at once, while tasks wait for them.
+pub const CONCURRENCY_LOOK: Duration = Duration::from_secs(5);
 /// Between two warnings that a queue is full.
 pub const FULL_TOLD: Duration = Duration::from_secs(60);
 /// For how long it is remembered that a task ran out of time.
 pub const LATE_FOR: Duration = Duration::from_secs(60);
-/// How often workers are asked what they do at once, while a queue is late.
-pub const CONCURRENCY_LOOK: Duration = Duration::from_secs(5);
 /// How often counts are added to their table.
 pub const COUNTS_FLUSH: Duration = Duration::from_secs(2);
 /// Counts that are kept while Postgres is away: some hours of some workflows.

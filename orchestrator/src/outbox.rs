@@ -22,8 +22,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// the client sends a request for each; nobody is waited for until they have been read.
 const FACTS_GATHER: Duration = Duration::from_millis(20);
 
-/// No partition of the results is known to be ours.
+/// No partition of the results is ours.
 const NOWHERE: i32 = -1;
+/// Which are ours is not known yet.
+const UNKNOWN: i32 = -2;
 
 /// Ways to the broker.
 pub(crate) struct Producers {
@@ -87,7 +89,7 @@ impl Publisher {
             rows: Mutex::default(),
             unacknowledged_bytes: AtomicUsize::new(0),
             batches: AtomicU32::new(instance.as_u128() as u32),
-            reply: AtomicI32::new(NOWHERE),
+            reply: AtomicI32::new(UNKNOWN),
         })
     }
 
@@ -96,7 +98,7 @@ impl Publisher {
         let partitions = self.producers.tasks.partitions();
         let reply = match self.reply.load(Ordering::Relaxed) {
             // Together at one place, whoever reads there.
-            NOWHERE => (self.instance.as_u128() % u128::from(partitions.max(1))) as u32,
+            NOWHERE | UNKNOWN => (self.instance.as_u128() % u128::from(partitions.max(1))) as u32,
             reply => reply.unsigned_abs(),
         };
         Routing {
@@ -116,9 +118,14 @@ impl Publisher {
         self.reply.store(reply, Ordering::Relaxed);
     }
 
-    /// Whether answers come here. With more replicas than partitions, some read none: their sagas are moved by others.
+    /// Whether answers come here.
     pub(crate) fn is_answered(&self) -> bool {
-        self.reply.load(Ordering::Relaxed) != NOWHERE
+        self.reply.load(Ordering::Relaxed) >= 0
+    }
+
+    /// Whether none ever will, as far as is known: with more replicas than partitions, some read none, and others move their sagas.
+    pub(crate) fn is_never_answered(&self) -> bool {
+        self.reply.load(Ordering::Relaxed) == NOWHERE
     }
 
     /// A row of this id is about to be committed.

@@ -2,7 +2,7 @@
 
 mod rows;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) tasks: u64,
     pub(crate) facts: u64,
     pub(crate) sent: Sent,
+    /// Queues that had no room for all of their tasks.
+    pub(crate) short: BTreeSet<String>,
 }
 
 /// Applies a batch's items, saga by saga in the order of their ids, each saga's items in the order in which they came.
@@ -100,6 +102,7 @@ pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>)
         transitions: HashMap::new(),
         sent: Sent::default(),
         rooms: around.rooms.clone(),
+        short: BTreeSet::new(),
     };
     for group in places.chunk_by(|a, b| a.0 == b.0) {
         planner.saga(group[0].0, group.iter().map(|(_, index)| (*index, &items[*index])));
@@ -123,6 +126,7 @@ struct Planner<'a> {
     transitions: HashMap<(i64, &'static str), (Arc<Deployed>, u64)>,
     sent: Sent,
     rooms: Rooms,
+    short: BTreeSet<String>,
 }
 
 /// A saga while its items are applied.
@@ -414,13 +418,21 @@ impl<'a> Planner<'a> {
         if matches!(event, Event::Redispatch {}) {
             return Vec::new();
         }
-        let (gated, rooms) = (self.around.gated, &mut self.rooms);
+        let Planner {
+            around, rooms, short, ..
+        } = self;
+        let mut holds = |queue: &str| {
+            let gated = around.gated.contains(queue);
+            let full = !gated && !rooms.take(queue);
+            if full && !short.contains(queue) {
+                short.insert(queue.to_owned());
+            }
+            gated || full
+        };
         let released = released_step(event);
         let mut steps = Vec::new();
         transition.effects.retain(|effect| match effect {
-            Effect::Dispatch { queue, task }
-                if released != Some(task.token.step.as_str()) && (gated.contains(queue) || !rooms.take(queue)) =>
-            {
+            Effect::Dispatch { queue, task } if released != Some(task.token.step.as_str()) && holds(queue) => {
                 steps.push(task.token.step.clone());
                 held.push((task.token.step.clone(), queue.clone()));
                 false
@@ -506,6 +518,7 @@ impl<'a> Planner<'a> {
             tasks,
             facts,
             sent: self.sent,
+            short: self.short,
         }
     }
 }

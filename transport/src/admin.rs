@@ -172,6 +172,14 @@ async fn look(
     for topic in topics {
         match present.get(topic.as_str()) {
             Some(partitions) if partitions.len() >= config.partitions_of(topic) as usize => {
+                if partitions.len() > 1 && config.partitions_of(topic) == 1 {
+                    let found = partitions.len();
+                    tracing::warn!(
+                        topic,
+                        found,
+                        "more partitions than one: results are shared out unevenly among orchestrators"
+                    );
+                }
                 if partitions.iter().any(|partition| partition.leader() < 0) {
                     missing.push(topic.clone());
                 }

@@ -251,7 +251,10 @@ impl Owner {
     }
 
     fn create(&self, topic: &str) -> Result<(), KafkaError> {
-        match self.cluster.create_topic(topic, partitions_of(topic, self.partitions) as i32, 1) {
+        match self
+            .cluster
+            .create_topic(topic, partitions_of(topic, self.partitions) as i32, 1)
+        {
             Err(KafkaError::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
             outcome => outcome,
         }

@@ -12,8 +12,8 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use rdkafka::Message;
 use tokio::time::timeout;
 use transport::{
-    Assignment, BrokerKind, GroupAsker, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError, committed_offsets,
-    ensure_topics,
+    Assignment, BrokerKind, GroupAsker, GroupConsumer, InProcessBroker, KafkaConfig, Producer, TransportError,
+    committed_offsets, ensure_topics,
 };
 use workflows::protocol::{RESULTS_TOPIC, WORKERS_TOPIC};
 
@@ -215,7 +215,10 @@ async fn results_are_shared_out_evenly_whatever_else_is_read_beside_them() {
             loop {
                 let of_results = |member: &tokio::sync::watch::Receiver<Assignment>| {
                     let ours = member.borrow();
-                    ours.partitions.iter().filter(|(topic, _)| topic == RESULTS_TOPIC).count()
+                    ours.partitions
+                        .iter()
+                        .filter(|(topic, _)| topic == RESULTS_TOPIC)
+                        .count()
                 };
                 let shares: Vec<usize> = members.iter().map(of_results).collect();
                 // One of them reads the workers' topic instead of one more of these.

@@ -129,6 +129,7 @@ impl QueueLoop {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
             let gathered_at = self.gathered_at();
+            let at_rest = self.outstanding == 0;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {}
@@ -141,6 +142,9 @@ impl QueueLoop {
                     Ok(message) => self.take_ready(&consumer, message),
                     Err(error) => self.report_reading(&error),
                 },
+            }
+            if at_rest && self.outstanding > 0 {
+                ticks.reset_after(COMMIT_EVERY);
             }
             self.start_waiting();
             self.flush();

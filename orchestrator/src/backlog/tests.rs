@@ -50,39 +50,43 @@ fn done() -> Outcome {
     Outcome::Succeeded { output: Value::Null }
 }
 
+fn left(backlog: &Backlog, queue: &str, now_ms: i64) -> usize {
+    let mut rooms = backlog.rooms(Timestamp(now_ms));
+    (0..100_000).take_while(|_| rooms.take(queue)).count()
+}
+
 #[test]
 fn a_queue_is_full_at_its_limit_and_has_room_again_as_soon_as_tasks_are_answered() {
     let backlog = Backlog::new(UNANSWERED_MIN);
     let limit = UNANSWERED_MIN as u128;
     assert!(!send(&backlog, 0..limit - 1, 0));
     assert!(send(&backlog, limit - 1..limit, 0), "the thousandth fills it");
-    assert_eq!(backlog.room("payments", Timestamp(0)).left(), 0);
-    assert_eq!(backlog.room("seats", Timestamp(0)).left(), UNANSWERED_MIN, "another queue has its own");
+    assert_eq!(left(&backlog, "payments", 0), 0);
+    assert_eq!(left(&backlog, "seats", 0), UNANSWERED_MIN, "another queue has its own");
     answer(&backlog, 0..10, &done(), 1);
-    let room = backlog.room("payments", Timestamp(1));
-    assert_eq!((room.unanswered, room.limit), (UNANSWERED_MIN - 10, UNANSWERED_MIN));
-}
-
-#[test]
-fn a_batch_takes_no_more_than_there_is_room_for() {
-    let backlog = Backlog::new(UNANSWERED_MIN);
-    send(&backlog, 0..UNANSWERED_MIN as u128 - 2, 0);
-    let mut rooms = backlog.rooms(Timestamp(0));
-    let taken = |rooms: &mut Rooms, queue| (0..2 * UNANSWERED_MIN).filter(|_| rooms.take(queue)).count();
-    assert_eq!(taken(&mut rooms, "payments"), 2);
-    assert_eq!(taken(&mut rooms, "seats"), UNANSWERED_MIN);
+    assert_eq!(left(&backlog, "payments", 1), 10);
 }
 
 #[test]
 fn what_is_sent_or_answered_twice_counts_once() {
     let backlog = Backlog::new(UNANSWERED_MIN);
-    send(&backlog, 0..10, 0);
-    send(&backlog, 0..10, 1);
-    assert_eq!(backlog.room("payments", Timestamp(2)).unanswered, 10);
-    answer(&backlog, 0..3, &done(), 3);
+    send(&backlog, 0..100, 0);
+    send(&backlog, 0..100, 1);
+    assert_eq!(left(&backlog, "payments", 2), UNANSWERED_MIN - 100);
+    answer(&backlog, 0..30, &done(), 3);
     answer(&backlog, 0..3, &done(), 4);
-    answer(&backlog, 500..600, &done(), 4);
-    assert_eq!(backlog.room("payments", Timestamp(5)).unanswered, 7);
+    assert_eq!(left(&backlog, "payments", 5), UNANSWERED_MIN - 70);
+}
+
+#[test]
+fn what_is_let_through_has_its_room_already() {
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    let underway: Vec<Underway> = (0..10).map(|_| backlog.underway("payments")).collect();
+    assert_eq!(left(&backlog, "payments", 0), UNANSWERED_MIN - 10);
+    assert_eq!(backlog.room_for_held("payments", Timestamp(0)), UNANSWERED_MIN - 10);
+    assert_eq!(left(&backlog, "seats", 0), UNANSWERED_MIN);
+    drop(underway);
+    assert_eq!(left(&backlog, "payments", 0), UNANSWERED_MIN);
 }
 
 #[test]
@@ -93,49 +97,91 @@ fn a_quick_queue_is_given_what_it_answers_in_three_seconds() {
         send(&backlog, first..first + 5_000, second * SECOND);
         answer(&backlog, first..first + 5_000, &done(), second * SECOND + 500);
     }
-    assert_eq!(backlog.room("payments", Timestamp(4 * SECOND)).limit, 15_000);
+    assert_eq!(left(&backlog, "payments", 4 * SECOND), 15_000);
     // Five seconds later nothing is known of its pace any more.
-    assert_eq!(backlog.room("payments", Timestamp(9 * SECOND)).limit, UNANSWERED_MIN);
+    assert_eq!(left(&backlog, "payments", 9 * SECOND), UNANSWERED_MIN);
+}
+
+/// Ten seconds each, and two thousand at once: two hundred a second, whose three seconds are less than what is in their hands.
+#[test]
+fn a_queue_is_given_twice_what_its_workers_do_at_once() {
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    backlog.set_concurrency(vec![("payments".to_owned(), 2_000)]);
+    assert_eq!(left(&backlog, "payments", 0), 4_000);
+    backlog.set_concurrency(Vec::new());
+    assert_eq!(left(&backlog, "payments", 0), UNANSWERED_MIN);
 }
 
 #[test]
-fn a_queue_whose_tasks_run_out_of_time_is_given_a_few_for_a_minute() {
+fn a_queue_whose_tasks_run_out_of_time_is_given_a_few_until_none_waits() {
+    let late = ANSWER_LATE.as_millis() as i64;
+    let minute = LATE_FOR.as_millis() as i64;
     let backlog = Backlog::new(UNANSWERED_MIN);
     send(&backlog, 0..500, 0);
-    let before = backlog.room("payments", Timestamp(TIME - 1));
-    assert_eq!((before.unanswered, before.limit, before.late), (500, UNANSWERED_MIN, false));
-    let after = backlog.room("payments", Timestamp(TIME + SECOND));
-    assert_eq!((after.unanswered, after.limit, after.late), (0, UNANSWERED_LATE_MIN, true));
-    // Two hundred at once is what its workers say: so many, twice, are no backlog.
-    backlog.set_concurrency(vec![("payments".to_owned(), 200)]);
-    assert_eq!(backlog.room("payments", Timestamp(TIME + SECOND)).limit, 400);
-    backlog.set_concurrency(Vec::new());
-    assert_eq!(backlog.room("payments", Timestamp(TIME + SECOND)).limit, UNANSWERED_LATE_MIN);
-    let later = TIME + 2 * SECOND + LATE_FOR.as_millis() as i64;
-    assert_eq!(backlog.room("payments", Timestamp(later)).limit, UNANSWERED_MIN);
+    assert_eq!(
+        left(&backlog, "payments", TIME + late - 1),
+        500,
+        "answers may still come"
+    );
+    let over = TIME + late + SECOND;
+    assert_eq!(left(&backlog, "payments", over), UNANSWERED_LATE_MIN);
+    // As long as tasks wait for it, it is not tried with more.
+    assert_eq!(
+        backlog.room_for_held("payments", Timestamp(over + minute - SECOND)),
+        UNANSWERED_LATE_MIN
+    );
+    assert_eq!(left(&backlog, "payments", over + minute + SECOND), UNANSWERED_LATE_MIN);
+    assert_eq!(left(&backlog, "payments", over + 2 * minute), UNANSWERED_MIN);
+}
+
+#[test]
+fn a_few_that_hang_make_no_queue_late() {
+    let late = ANSWER_LATE.as_millis() as i64;
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    send(&backlog, 0..LATE_TASKS_MIN as u128 - 1, 0);
+    assert_eq!(left(&backlog, "payments", TIME + late), UNANSWERED_MIN);
+    // Nor do more, among many that were answered.
+    send(&backlog, 1_000..1_010, TIME);
+    send(&backlog, 10_000..11_000, 2 * TIME + late);
+    answer(&backlog, 10_000..11_000, &done(), 2 * TIME + late);
+    assert!(left(&backlog, "payments", 2 * TIME + late + 1) >= UNANSWERED_MIN);
 }
 
 #[test]
 fn a_sign_of_life_gives_a_task_its_time_anew() {
+    let late = ANSWER_LATE.as_millis() as i64;
     let backlog = Backlog::new(UNANSWERED_MIN);
-    send(&backlog, 0..1, 0);
-    answer(&backlog, 0..1, &Outcome::Heartbeat {}, TIME - SECOND);
-    let room = backlog.room("payments", Timestamp(TIME + SECOND));
-    assert_eq!((room.unanswered, room.late), (1, false));
-    let room = backlog.room("payments", Timestamp(2 * TIME));
-    assert_eq!((room.unanswered, room.late), (0, true));
+    send(&backlog, 0..100, 0);
+    answer(&backlog, 0..100, &Outcome::Heartbeat {}, TIME - SECOND);
+    assert_eq!(left(&backlog, "payments", TIME + late), UNANSWERED_MIN - 100);
+    assert_eq!(left(&backlog, "payments", 2 * TIME + late), UNANSWERED_LATE_MIN);
+}
+
+/// Workers that send their answers anywhere: each replica gets those of others, and is never told of many of its own.
+#[test]
+fn where_answers_go_to_others_nothing_is_limited() {
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    assert!(send(&backlog, 0..UNANSWERED_MIN as u128, 0));
+    answer(&backlog, 0..100, &done(), 1);
+    answer(&backlog, 5_000..5_011, &done(), 1);
+    assert_eq!(left(&backlog, "payments", 1), 100, "a few may be repetitions");
+    answer(&backlog, 5_011..5_100, &done(), 2);
+    assert_eq!(left(&backlog, "payments", 2), 100_000);
+    assert!(!send(&backlog, 20_000..22_000, 3));
+    // Partitions have moved: what was sent before is answered elsewhere, and costs no room here.
+    backlog.forget();
+    assert_eq!(left(&backlog, "payments", 7 * SECOND), UNANSWERED_MIN);
 }
 
 /// A clock that goes back, or stands still for long, loses nothing.
 #[test]
 fn seconds_may_be_missing_or_come_twice() {
-    let mut queue = Queue::default();
-    queue.at(100 * SECOND);
-    queue.answers[0] = 7;
-    queue.at(99 * SECOND);
-    assert_eq!(queue.answers[0], 7);
-    queue.at(102 * SECOND);
-    assert_eq!(queue.answers, [0, 0, 7, 0, 0]);
-    queue.at(1_000 * SECOND);
-    assert_eq!(queue.answers, [0; SECONDS]);
+    let mut recent = Recent::default();
+    for _ in 0..7 {
+        recent.add(100 * SECOND);
+    }
+    assert_eq!(recent.at(99 * SECOND)[0], 7);
+    assert_eq!(*recent.at(102 * SECOND), [0, 0, 7, 0, 0]);
+    assert_eq!((recent.sum(102 * SECOND), recent.best(102 * SECOND)), (7, 7));
+    assert_eq!(*recent.at(1_000 * SECOND), [0; SECONDS]);
 }

@@ -146,14 +146,15 @@ pub async fn let_through(
         "with asked as materialized (
              select a.queue, a.room from unnest($2::text[], $4::bigint[]) as a(queue, room)
          ), limited as materialized (
-             select q.queue, least(a.room, case when q.rate is null then a.room else greatest(0, floor(q.rate *
-                 extract(epoch from clock_timestamp() - greatest(q.paid_until,
-                     clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate))))))::bigint end) as room
-             from saga.queues q join asked a on a.queue = q.queue where not q.paused for update of q skip locked
+             select q.queue, least(a.room, greatest(0, floor(q.rate * extract(epoch from clock_timestamp() - greatest(q.paid_until,
+                 clock_timestamp() - make_interval(secs => greatest($3, 1.5 / q.rate))))))::bigint) as room
+             from saga.queues q join asked a on a.queue = q.queue
+             where not q.paused and q.rate is not null for update of q skip locked
          ), open as materialized (
              select queue, room from limited
              union all
-             select a.queue, a.room from asked a where not exists (select from saga.queues q where q.queue = a.queue)
+             select a.queue, a.room from asked a
+             where not exists (select from saga.queues q where q.queue = a.queue and (q.paused or q.rate is not null))
          ), due as materialized (
              select first.saga_id, first.step, open.queue from open cross join lateral (
                  select h.saga_id, h.step from saga.held_tasks h

@@ -122,7 +122,10 @@ async fn more_than_a_queue_answers_waits_in_postgres_and_loses_no_attempt() {
         sagas_per_batch_max: BATCH,
         ..options()
     };
-    let (one, two) = (world.engine_with(options.clone()).await, world.engine_with(options).await);
+    let (one, two) = (
+        world.engine_with(options.clone()).await,
+        world.engine_with(options).await,
+    );
     deploy(&one, definition("one", json!([step("only")]))).await;
     until("the other has heard of the workflow", async || {
         two.definitions().by_name("one", None).await.is_ok()
@@ -131,12 +134,18 @@ async fn more_than_a_queue_answers_waits_in_postgres_and_loses_no_attempt() {
     let mut all = started(&[&one], SAGAS).await;
     let sent = SAGAS as i64 - held(&pool).await;
     // Two batches at a time may see the same room.
-    assert!((LEAST as i64..=(LEAST + BATCH) as i64).contains(&sent), "{sent} were sent");
+    assert!(
+        (LEAST as i64..=(LEAST + BATCH) as i64).contains(&sent),
+        "{sent} were sent"
+    );
     // Another replica has room of its own, for what the first one holds too: it may die.
     until("the other replica sends what it has room for", async || {
-        SAGAS as i64 - held(&pool).await == sent + LEAST as i64
+        SAGAS as i64 - held(&pool).await >= sent + LEAST as i64
     })
     .await;
+    // Each begins anew when it has joined the group.
+    let sent = SAGAS as i64 - held(&pool).await;
+    assert!(sent <= (4 * LEAST + 2 * BATCH) as i64, "{sent} were sent");
     one.crash();
     all.extend(started(&[&two], 1).await);
     let attempts = Arc::new(AtomicUsize::new(0));
@@ -164,16 +173,12 @@ async fn a_queue_that_nobody_answers_is_given_a_few_until_somebody_does() {
     slow["attempt_timeout"] = json!("1s");
     slow["retry"] = json!({"initial": "1h", "max_attempts": 2});
     deploy(&one, definition("one", json!([slow]))).await;
-    started(&[&one], 10).await;
-    until("their time is up", async || {
-        sqlx::query_scalar::<_, i64>("select count(*) from saga.timers")
-            .fetch_one(&pool)
-            .await
-            .unwrap()
-            == 10
+    // A few a second go, until it is seen that nobody answers them.
+    until("the queue is late", async || {
+        started(&[&one], 5).await;
+        held(&pool).await > 0
     })
     .await;
-    // Of these a few go each second.
     started(&[&one], SAGAS).await;
     let waiting = held(&pool).await;
     assert!(waiting > SAGAS as i64 * 3 / 4, "{waiting} wait");
