@@ -271,7 +271,7 @@ pub async fn outbox_seconds(pool: &PgPool) -> Result<f64, sqlx::Error> {
 pub async fn held_back(pool: &PgPool, queues: &[&str]) -> Result<BTreeMap<String, u64>, sqlx::Error> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "select q.queue, held.tasks from saga.held_queues q cross join lateral (
-             select count(*) as tasks from (select from saga.held_tasks h where h.queue = q.queue limit $2) some) held
+             select count(*) as tasks from (select from saga.held_tasks h where h.queue = q.queue limit $2) first) held
          where q.queue = any($1)
            and not exists (select from saga.queues said where said.queue = q.queue and (said.paused or said.rate is not null))",
     )

@@ -313,3 +313,30 @@ async fn a_minutes_metrics_are_published_once_however_many_watch() {
     );
     assert_eq!(first["popularEvents"], json!([{"eventId": "tour", "bookings": 3}]));
 }
+
+/// More workers help a queue that they don't keep up with; not one that an operator has paused or limited.
+#[tokio::test]
+async fn tasks_that_wait_because_workers_dont_keep_up_are_counted() {
+    let database = testkit::migrated_database().await;
+    let pool = &database.pool;
+    sqlx::query(
+        "insert into saga.held_tasks (saga_id, step, queue, due_at)
+         select gen_random_uuid(), 'only', queue, now()
+         from (values ('seats'), ('payments'), ('email'), ('other')) as q(queue), generate_series(1, 3)",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into saga.queues (queue, paused, rate, changed_by, reason)
+         values ('payments', true, null, 'ada', ''), ('email', false, 5, 'ada', ''), ('other', false, null, 'ada', '')",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let asked = ["seats", "payments", "email", "nobody's"];
+    let held = store::held_back(pool, &asked).await.unwrap();
+    assert_eq!(held.into_iter().collect::<Vec<_>>(), [("seats".to_owned(), 3)]);
+    let held = store::held_back(pool, &["other"]).await.unwrap();
+    assert_eq!(held.get("other"), Some(&3), "what was said of it once is over");
+}

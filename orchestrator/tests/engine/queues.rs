@@ -282,6 +282,8 @@ async fn workers_are_known_while_they_say_so() {
     .await;
     let known = workers::alive(&pool, 30.0, 10).await.unwrap().remove(0);
     assert_eq!((known.id, known.queues.0[0].in_flight), (notice.worker, 3));
+    let at_once = workers::concurrency(&pool, 30.0).await.unwrap();
+    assert_eq!(at_once, [("work".to_owned(), i64::from(known.queues.0[0].concurrency))]);
     until("its activity is known", async || {
         workers::activity(&pool, "work", "work.only").await.unwrap().is_some()
     })
