@@ -38,7 +38,7 @@ pub async fn run(store: impl Into<Store>, kafka: KafkaConfig, stop: Cancellation
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = commit.tick() => consumer.commit_at(&mut commit),
+            _ = commit.tick() => { consumer.commit_at(&mut commit); }
             _ = clear.tick() => {
                 stop.run_until_cancelled(clear_away(&store, &mut days)).await;
             }

@@ -42,7 +42,7 @@ pub(crate) async fn consume(
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = commit.tick() => consumer.commit_at(&mut commit),
+            _ = commit.tick() => { consumer.commit_at(&mut commit); }
             Ok(()) = assignment.changed() => {
                 // Sagas of partitions that went elsewhere are moved by others from now on.
                 shell.cache.clear();

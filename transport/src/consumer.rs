@@ -158,12 +158,14 @@ impl GroupConsumer {
         }
     }
 
-    /// The same at each of these ticks, which come seldom while nothing is in hand.
-    pub fn commit_at(&self, ticks: &mut tokio::time::Interval) {
+    /// The same at each of these ticks, which come seldom while nothing is in hand; then true.
+    pub fn commit_at(&self, ticks: &mut tokio::time::Interval) -> bool {
         self.commit();
-        if self.open_messages() == 0 {
+        let rests = self.open_messages() == 0;
+        if rests {
             ticks.reset_after(COMMIT_IDLE);
         }
+        rests
     }
 
     /// Our partitions, as they change.

@@ -124,17 +124,17 @@ impl QueueLoop {
     /// Works until told to leave, then finishes what it has begun.
     pub async fn run(mut self, consumer: GroupConsumer, shutdown: CancellationToken) -> Summary {
         let mut flow = Flow::Open;
+        let mut rests = false;
         let mut reports = Vec::with_capacity(REPORTS_PER_TURN);
         let mut ticks = tokio::time::interval(COMMIT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
             let gathered_at = self.gathered_at();
-            let at_rest = self.outstanding == 0;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {}
                 // Before the messages, which may never end.
-                _ = ticks.tick() => self.tick(&consumer, &mut ticks),
+                _ = ticks.tick() => rests = self.tick(&consumer, &mut ticks),
                 Some(tickets) = self.unacknowledged.next() => self.acknowledged(&consumer, &tickets),
                 _ = self.reported.recv_many(&mut reports, REPORTS_PER_TURN) => self.handle(&mut reports),
                 () = sleep_until(gathered_at), if gathered_at.is_some() => {}
@@ -143,7 +143,9 @@ impl QueueLoop {
                     Err(error) => self.report_reading(&error),
                 },
             }
-            if at_rest && self.outstanding > 0 {
+            // Once: a tick that each message puts off never comes.
+            if rests && self.outstanding > 0 {
+                rests = false;
                 ticks.reset_after(COMMIT_EVERY);
             }
             self.start_waiting();
@@ -375,14 +377,13 @@ impl QueueLoop {
         consumer.complete_parts(tickets.iter().map(|ticket| (*ticket, 1)));
     }
 
-    fn tick(&mut self, consumer: &GroupConsumer, ticks: &mut tokio::time::Interval) {
+    /// Whether the next tick is put off, since nothing is in hand.
+    fn tick(&mut self, consumer: &GroupConsumer, ticks: &mut tokio::time::Interval) -> bool {
         self.outstanding_gauge.set(self.outstanding as f64);
         self.in_hand.store(self.outstanding as u64, Ordering::Relaxed);
         let assigned = consumer.assignment().borrow().generation > 0;
-        if assigned {
-            consumer.commit_at(ticks);
-        }
         self.options.readiness.set(&self.queue, assigned);
+        assigned && consumer.commit_at(ticks)
     }
 
     /// Reads on, holds, or pauses, by how much is outstanding.
