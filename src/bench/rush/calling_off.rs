@@ -168,7 +168,7 @@ async fn run_on_platform(args: &CancellationArgs) -> anyhow::Result<Report> {
     })
 }
 
-/// Books one seat for each buyer, some thousand at a time: more would wait for their payment for so long that they give up.
+/// Books one seat for each buyer, `open` of them at a time.
 async fn book(engine: &HttpClient, pool: &PgPool, sale: &Sale, args: &CancellationArgs) -> anyhow::Result<()> {
     let requests: Vec<StartRequest> = (0..args.bookings).map(|rank| start(sale, rank)).collect();
     let mut booked = 0;
