@@ -9,6 +9,7 @@ mod journeys;
 mod looks;
 mod lost;
 mod organisers;
+mod organisers_browser;
 mod plain;
 #[path = "../running/mod.rs"]
 mod running;

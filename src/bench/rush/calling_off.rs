@@ -220,7 +220,9 @@ const CONFIRMED: &str = "select count(*) from ticketing.holds where event_id = $
 const REFUNDED: &str = "select count(*) from ticketing.refunds where event_id = $1 and refunded_at is not null";
 const FINISHED: &str =
     "select count(*) from ticketing.event_cancellations where event_id = $1 and finished_at is not null";
-const MOVED: &str = "select count(*) + count(refunded_at) from ticketing.refunds where event_id = $1";
+/// Requests for refunds too: a buyer whose refunds are turned away again and again waits for ever longer, and longer than the patience in all.
+const MOVED: &str = "select count(*) + count(r.refunded_at) + coalesce(sum(p.asked), 0)::int8
+    from ticketing.refunds r left join ticketing.payment_refunds p on p.refund_id = r.refund_id where r.event_id = $1";
 const HELD_SEATS: &str = "select count(*) from ticketing.seats where event_id = $1 and status <> 'available'";
 
 /// Waits until a count is what it must become; as long as something moves.
