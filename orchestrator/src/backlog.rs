@@ -83,6 +83,8 @@ struct Inner {
     queues: Vec<Queue>,
     places: HashMap<String, usize>,
     looked_ms: i64,
+    /// Nobody's answers come here.
+    unread: bool,
     /// Answers to tasks that were sent here, and to others.
     own: Recent,
     strange: Recent,
@@ -166,6 +168,9 @@ impl Backlog {
     pub(crate) fn sent(&self, sent: Sent, now: Timestamp) -> Vec<String> {
         let mut inner = self.lock();
         let mut full = Vec::new();
+        if inner.unread {
+            return full;
+        }
         for (queue, tasks) in sent.0 {
             let place = inner.place(&queue);
             for (task, deadline) in tasks {
@@ -182,7 +187,7 @@ impl Backlog {
                     inner.queues[place].unanswered += 1;
                 }
             }
-            if inner.counts(now.0) && inner.queues[place].left(self.least, now.0) == 0 {
+            if inner.left(place, self.least, now.0) == 0 {
                 full.push(queue);
             }
         }
@@ -216,9 +221,11 @@ impl Backlog {
         }
     }
 
-    /// Answers to what was sent before may come to others from now on.
-    pub(crate) fn forget(&self) {
+    /// Answers to what was sent before may come to others from now on. Whether any come here: with more replicas than partitions some read
+    /// none, and others move their sagas.
+    pub(crate) fn forget(&self, reads_any: bool) {
         let mut inner = self.lock();
+        inner.unread = !reads_any;
         inner.tasks.clear();
         inner.queues.iter_mut().for_each(|queue| queue.unanswered = 0);
     }
@@ -227,17 +234,13 @@ impl Backlog {
     pub(crate) fn room_for_held(&self, queue: &str, now: Timestamp) -> usize {
         let mut inner = self.lock();
         inner.expire(now.0);
-        let (place, counts) = (inner.place(queue), inner.counts(now.0));
+        let place = inner.place(queue);
         let queue = &mut inner.queues[place];
         // Not before the last is gone: else as many as ever would be sent, and run out of time again.
         if queue.is_late(now.0) {
             queue.late_ms = Some(now.0);
         }
-        if counts {
-            queue.left(self.least, now.0)
-        } else {
-            usize::MAX
-        }
+        inner.left(place, self.least, now.0)
     }
 
     /// Whether a queue for which none wait takes more tasks.
@@ -245,7 +248,7 @@ impl Backlog {
         let mut inner = self.lock();
         inner.expire(now.0);
         let place = inner.place(queue);
-        !inner.counts(now.0) || inner.queues[place].left(self.least, now.0) > 0
+        inner.left(place, self.least, now.0) > 0
     }
 
     /// How much room there is in each queue.
@@ -320,8 +323,20 @@ impl Inner {
         self.queues.len() - 1
     }
 
+    /// How many more tasks this queue takes.
+    fn left(&mut self, place: usize, least: usize, now_ms: i64) -> usize {
+        if self.counts(now_ms) {
+            self.queues[place].left(least, now_ms)
+        } else {
+            usize::MAX
+        }
+    }
+
     /// Whether what is counted says anything: answers to what was sent here come here.
     fn counts(&mut self, now_ms: i64) -> bool {
+        if self.unread {
+            return false;
+        }
         let (own, strange) = (self.own.sum(now_ms), self.strange.sum(now_ms));
         strange * STRANGE_SHARE <= own + strange && self.tasks.len() < UNANSWERED_KNOWN_MAX
     }

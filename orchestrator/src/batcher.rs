@@ -16,7 +16,7 @@ use workflows::ids::{SagaId, Timestamp};
 use workflows::protocol::TaskResult;
 use workflows::state::{State, Status};
 
-use crate::backlog::{Backlog, Rooms};
+use crate::backlog::Backlog;
 use crate::cache::{KnownSaga, SagaCache};
 use crate::clock::DatabaseClock;
 use crate::counts::{Counts, Tally};
@@ -236,13 +236,8 @@ impl Shell {
                 routing: self.publisher.routing(),
                 event_source: &self.options.event_source,
                 gated: &gated,
-                rooms: if self.publisher.is_never_answered() {
-                    Rooms::unlimited()
-                } else {
-                    self.backlog.rooms(now)
-                },
             };
-            let mut plan = plan(items, &lookups, &around);
+            let mut plan = plan(items, &lookups, &around, self.backlog.rooms(now));
             if !plan.recheck.is_empty() {
                 self.cache.forget(plan.recheck.iter().copied());
                 continue;
@@ -420,9 +415,7 @@ impl Shell {
             short,
             recheck: _,
         } = plan;
-        if !self.publisher.is_never_answered() {
-            self.gates.fill(self.backlog.sent(sent, now));
-        }
+        self.gates.fill(self.backlog.sent(sent, now));
         self.gates.fill(short);
         if let Some(row) = write.outbox {
             match self.options.failpoint {

@@ -22,10 +22,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// the client sends a request for each; nobody is waited for until they have been read.
 const FACTS_GATHER: Duration = Duration::from_millis(20);
 
-/// No partition of the results is ours.
+/// No partition of the results is ours, as far as is known.
 const NOWHERE: i32 = -1;
-/// Which are ours is not known yet.
-const UNKNOWN: i32 = -2;
 
 /// Ways to the broker.
 pub(crate) struct Producers {
@@ -89,7 +87,7 @@ impl Publisher {
             rows: Mutex::default(),
             unacknowledged_bytes: AtomicUsize::new(0),
             batches: AtomicU32::new(instance.as_u128() as u32),
-            reply: AtomicI32::new(UNKNOWN),
+            reply: AtomicI32::new(NOWHERE),
         })
     }
 
@@ -98,7 +96,7 @@ impl Publisher {
         let partitions = self.producers.tasks.partitions();
         let reply = match self.reply.load(Ordering::Relaxed) {
             // Together at one place, whoever reads there.
-            NOWHERE | UNKNOWN => (self.instance.as_u128() % u128::from(partitions.max(1))) as u32,
+            NOWHERE => (self.instance.as_u128() % u128::from(partitions.max(1))) as u32,
             reply => reply.unsigned_abs(),
         };
         Routing {
@@ -121,11 +119,6 @@ impl Publisher {
     /// Whether answers come here.
     pub(crate) fn is_answered(&self) -> bool {
         self.reply.load(Ordering::Relaxed) >= 0
-    }
-
-    /// Whether none ever will, as far as is known: with more replicas than partitions, some read none, and others move their sagas.
-    pub(crate) fn is_never_answered(&self) -> bool {
-        self.reply.load(Ordering::Relaxed) == NOWHERE
     }
 
     /// A row of this id is about to be committed.

@@ -44,8 +44,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) event_source: &'a str,
     /// Queues whose tasks are held until they are let through.
     pub(crate) gated: &'a HashSet<String>,
-    /// What the others take before theirs are, too.
-    pub(crate) rooms: Rooms,
 }
 
 /// What came of one item.
@@ -85,7 +83,8 @@ pub(crate) struct Plan {
 }
 
 /// Applies a batch's items, saga by saga in the order of their ids, each saga's items in the order in which they came.
-pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>) -> Plan {
+/// `rooms`: what queues that are not gated take before theirs are held, too.
+pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>, rooms: Rooms) -> Plan {
     let mut places: Vec<(SagaId, usize)> = items.iter().map(Item::saga).zip(0..).collect();
     places.sort_unstable();
     let mut planner = Planner {
@@ -101,7 +100,7 @@ pub(crate) fn plan(items: &[Item], lookups: &Lookups, around: &Surroundings<'_>)
         signals: HashSet::new(),
         transitions: HashMap::new(),
         sent: Sent::default(),
-        rooms: around.rooms.clone(),
+        rooms,
         short: BTreeSet::new(),
     };
     for group in places.chunk_by(|a, b| a.0 == b.0) {

@@ -46,11 +46,11 @@ pub(crate) async fn consume(
             Ok(()) = assignment.changed() => {
                 // Sagas of partitions that went elsewhere are moved by others from now on.
                 shell.cache.clear();
-                shell.backlog.forget();
                 let ours: Vec<i32> = (assignment.borrow().partitions.iter())
                     .filter(|(topic, _)| topic == RESULTS_TOPIC)
                     .map(|(_, partition)| *partition)
                     .collect();
+                shell.backlog.forget(!ours.is_empty());
                 shell.publisher.reply_among(&ours);
             }
             message = consumer.recv() => match message {

@@ -170,9 +170,10 @@ async fn look(
         .collect();
     let mut missing = Vec::new();
     for topic in topics {
+        let wanted = config.partitions_of(topic);
         match present.get(topic.as_str()) {
-            Some(partitions) if partitions.len() >= config.partitions_of(topic) as usize => {
-                if partitions.len() > 1 && config.partitions_of(topic) == 1 {
+            Some(partitions) if partitions.len() >= wanted as usize => {
+                if partitions.len() > 1 && wanted == 1 {
                     let found = partitions.len();
                     tracing::warn!(
                         topic,
@@ -186,10 +187,9 @@ async fn look(
             }
             Some([]) | None => missing.push(topic.clone()),
             Some(partitions) => {
-                let (found, wanted) = (partitions.len(), config.partitions_of(topic));
                 return Err(TransportError::Partitions {
                     topic: topic.clone(),
-                    found,
+                    found: partitions.len(),
                     wanted,
                 });
             }

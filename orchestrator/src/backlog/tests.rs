@@ -169,8 +169,21 @@ fn where_answers_go_to_others_nothing_is_limited() {
     assert_eq!(left(&backlog, "payments", 2), 100_000);
     assert!(!send(&backlog, 20_000..22_000, 3));
     // Partitions have moved: what was sent before is answered elsewhere, and costs no room here.
-    backlog.forget();
+    backlog.forget(true);
     assert_eq!(left(&backlog, "payments", 7 * SECOND), UNANSWERED_MIN);
+}
+
+/// More replicas than partitions: this one sends what its callers begin, and others hear what comes of it.
+#[test]
+fn a_replica_that_reads_no_answers_limits_nothing() {
+    let backlog = Backlog::new(UNANSWERED_MIN);
+    assert!(send(&backlog, 0..UNANSWERED_MIN as u128, 0));
+    backlog.forget(false);
+    assert!(!send(&backlog, 0..2 * UNANSWERED_MIN as u128, 1));
+    assert!(backlog.has_room("payments", Timestamp(1)));
+    assert_eq!(left(&backlog, "payments", 1), 100_000);
+    backlog.forget(true);
+    assert_eq!(left(&backlog, "payments", 2), UNANSWERED_MIN);
 }
 
 /// A clock that goes back, or stands still for long, loses nothing.
