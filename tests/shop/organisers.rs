@@ -1,8 +1,5 @@
 //! Organisers at the site: from a venue's file to the last refund, without a script.
 
-use testkit::eventually;
-
-use crate::LIMIT;
 use crate::buyer::Buyer;
 use crate::hall::TOUR;
 use crate::running::Dev;

@@ -163,7 +163,7 @@ impl Services {
                 .await
                 .context("taking up sagas of the last run")?;
             if sagas > 0 {
-                progress.note(&format!("{sagas} sagas of the last run go on"));
+                progress.note(&format!("open sagas that go on: {sagas}"));
             }
         }
         begun.cancel();
