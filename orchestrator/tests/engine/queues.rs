@@ -177,7 +177,7 @@ async fn a_queue_that_nobody_answers_is_given_a_few_until_somebody_does() {
     deploy(&one, definition("one", json!([slow]))).await;
     // A few go each time, until it is seen that nobody answers them: more than a late queue is given, fewer than another.
     until("the queue is late", async || {
-        started(&[&one], 3).await;
+        started(&[&one], 10).await;
         held(&pool).await > 0
     })
     .await;
