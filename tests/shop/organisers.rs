@@ -12,10 +12,18 @@ pub fn file() -> String {
     format!("section,row,number\n{}", rows.collect::<String>())
 }
 
+/// The cookie by which the site knows the demo's organiser: its name and its value.
+pub fn cookie(dev: &Dev) -> (&'static str, String) {
+    (
+        "sagaline_access",
+        format!("usr_organiser:{}", dev.url("organiser_token")),
+    )
+}
+
 fn organiser(dev: &Dev) -> Buyer {
     let mut organiser = Buyer::of(dev);
-    let access = format!("usr_organiser:{}", dev.url("organiser_token"));
-    organiser.cookies.insert("sagaline_access".to_owned(), access);
+    let (name, value) = cookie(dev);
+    organiser.cookies.insert(name.to_owned(), value);
     organiser
 }
 

@@ -3,7 +3,7 @@
 use testkit::eventually;
 
 use crate::buyer::Buyer;
-use crate::organisers::file;
+use crate::organisers::{cookie, file};
 use crate::running::Dev;
 use crate::{LIMIT, browser};
 
@@ -15,10 +15,10 @@ async fn organisers_do_everything_in_a_browser() {
         return;
     };
     chrome.open("/shop/login").await;
-    let access = format!("usr_organiser:{}", dev.url("organiser_token"));
-    let mut cookie = thirtyfour::Cookie::new("sagaline_access", access);
-    cookie.set_path("/");
-    chrome.driver.add_cookie(cookie).await.unwrap();
+    let (name, value) = cookie(&dev);
+    let mut access = thirtyfour::Cookie::new(name, value);
+    access.set_path("/");
+    chrome.driver.add_cookie(access).await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let seats = files.path().join("seats.csv");
     std::fs::write(&seats, file()).unwrap();
